@@ -1,0 +1,269 @@
+"""The frozen records that everything speaks in: what to train, on what, and what it will cost."""
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from advisor.errors import AdvisorError
+
+
+class Method(StrEnum):
+    """Which weights learn."""
+
+    LORA = "lora"  # QLoRA is LORA over Precision.NF4
+    FULL = "full"
+    LAST_LAYERS = "last-layers"
+
+
+class Precision(StrEnum):
+    """How the base weights are stored."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"  # bitsandbytes LLM.int8
+    NF4 = "nf4"  # bitsandbytes 4-bit NormalFloat with double quantisation
+    NF4_SINGLE = "nf4-single"
+
+
+class Autocast(StrEnum):
+    """The dtype that torch.autocast computes in, or none."""
+
+    NONE = "none"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Checkpointing(StrEnum):
+    """Which kind of gradient checkpointing wraps each decoder layer."""
+
+    NONE = "none"
+    NON_REENTRANT = "non-reentrant"
+    REENTRANT = "reentrant"
+
+
+class Attention(StrEnum):
+    """Attention implementation asked of transformers."""
+
+    AUTO = "auto"
+    SDPA = "sdpa"
+    EAGER = "eager"
+    FLASH_ATTENTION_2 = "flash_attention_2"
+
+
+class Loss(StrEnum):
+    """Where the cross-entropy is computed."""
+
+    STOCK = "stock"  # transformers' own: whole logits, upcast to fp32
+    CHUNKED = "chunked"  # TRL's: tiles of the logits
+
+
+class Loop(StrEnum):
+    """Who drives the step."""
+
+    TRAINER = "trainer"
+    BARE = "bare"  # a hand-written loop that keeps the model's output alive through backward
+
+
+class Allocator(StrEnum):
+    """PYTORCH_CUDA_ALLOC_CONF: default or expandable_segments:True."""
+
+    DEFAULT = "default"
+    EXPANDABLE = "expandable"
+
+
+class Basis(StrEnum):
+    """Where an estimate comes from."""
+
+    SIMULATED = "simulated"
+    CALIBRATED = "calibrated"
+    MEASURED = "measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One complete way to train; the key of every tape and every measurement."""
+
+    method: Method = Method.LORA
+    precision: Precision = Precision.BF16
+    autocast: Autocast = Autocast.BF16
+    micro_batch: int = 1  # sequences in one forward pass (per_device_train_batch_size)
+    sequence_length: int = 2048  # tokens in one sequence (max_seq_length)
+    accumulation_steps: int = 1  # forward passes in one optimizer step
+    checkpointing: Checkpointing = Checkpointing.NONE
+    optimizer: str = "adamw_torch_fused"  # transformers' names
+    trainable_layers: int = 4  # only read by Method.LAST_LAYERS
+    lora_rank: int = 16
+    lora_targets: str | tuple[str, ...] = "all-linear"
+    lora_dropout: float = 0.0
+    adapter_dtype: str = "fp32"  # fp32 or bf16
+    attention: Attention = Attention.AUTO
+    loss: Loss = Loss.STOCK
+    loop: Loop = Loop.TRAINER
+    kbit_prepare: bool = False  # peft.prepare_model_for_kbit_training
+    allocator: Allocator = Allocator.DEFAULT
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens behind one optimizer step."""
+        return self.micro_batch * self.sequence_length * self.accumulation_steps
+
+    @property
+    def effective_batch(self) -> int:
+        """Sequences behind one optimizer step."""
+        return self.micro_batch * self.accumulation_steps
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, in the order of the fields; `config_from_json` reads it back."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model as its config.json describes it."""
+
+    name: str
+    config: dict[str, Any]  # the content of config.json
+    parameters: int  # weights in the causal LM, tied ones once
+    source: str  # where the facts come from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSpec:
+    """A card as its driver reports it; see `catalog/gpus.toml` for the sources."""
+
+    name: str
+    memory_bytes: int  # total_memory as torch reports it
+    compute_capability: tuple[int, int]
+    bf16: bool  # native, not emulated
+    bandwidth_bytes_per_second: float
+    matmul_flops_per_second: float  # dense fp16/bf16, fp32 accumulate
+    context_bytes: int  # device bytes that are not the allocator's: context, modules, driver
+    context_uncertainty_bytes: int
+    sources: dict[str, str] = field(default_factory=dict)  # field -> source, date, confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A value with the range that holds 90 % of real outcomes."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteInterval:
+    """Bytes with the range that holds 90 % of real outcomes."""
+
+    value: int
+    low: int
+    high: int
+
+    def to_json(self) -> dict[str, int]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a choice was made; the code is for tests, the text for people."""
+
+    code: str
+    text: str
+
+
+_ENUMS: dict[str, type[StrEnum]] = {
+    "method": Method,
+    "precision": Precision,
+    "autocast": Autocast,
+    "checkpointing": Checkpointing,
+    "attention": Attention,
+    "loss": Loss,
+    "loop": Loop,
+    "allocator": Allocator,
+}
+_INTEGERS = (
+    "micro_batch",
+    "sequence_length",
+    "accumulation_steps",
+    "trainable_layers",
+    "lora_rank",
+)
+# Above these a number is a slip of the keyboard, and a trace of it would never end.
+_LARGEST = 1 << 24
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def config_from_json(row: dict[str, Any]) -> TrainConfig:
+    """The config that a row of JSON describes; absent fields take the defaults.
+
+    Raises: AdvisorError naming the field, its value and what is allowed. Unknown keys are the
+    caller's to refuse: a row also holds the model and the card.
+    """
+    values: dict[str, Any] = {}
+    for f in fields(TrainConfig):
+        if f.name in row and row[f.name] is not None:
+            values[f.name] = _checked(f.name, row[f.name])
+    return TrainConfig(**values)
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in _ENUMS:
+        return _one_of(name, value, tuple(_ENUMS[name]), _ENUMS[name])
+    if name in _INTEGERS:
+        return _positive_integer(name, value)
+    if name == "adapter_dtype":
+        return _one_of(name, value, ("fp32", "bf16"), str)
+    if name == "kbit_prepare":
+        return _one_of(name, value, (True, False), bool)
+    if name == "lora_dropout":
+        return _fraction(name, value)
+    if name == "lora_targets":
+        return _targets(value)
+    return _text(name, value)
+
+
+def _bad(name: str, value: Any, allowed: str) -> AdvisorError:
+    return AdvisorError(f"{name} = {value!r} is not allowed.", why=f"expected {allowed}", fix="")
+
+
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...], make: Any) -> Any:
+    if value not in allowed or isinstance(value, bool) != (make is bool):
+        raise _bad(name, value, "one of " + ", ".join(str(a) for a in allowed))
+    return make(value)
+
+
+def _positive_integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        raise _bad(name, value, f"an integer from 1 to {_LARGEST}")
+    return value
+
+
+def _fraction(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise _bad(name, value, "a number from 0 to below 1")
+    return float(value)
+
+
+def _targets(value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    raise _bad("lora_targets", value, '"all-linear" or a list of module names')
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _bad(name, value, "text")
+    return value

@@ -1,0 +1,114 @@
+"""Which weights learn: LoRA adapters, the last layers, or all of them."""
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from torch import nn
+from transformers import PreTrainedModel
+
+from advisor.errors import AdvisorError
+from advisor.records import Checkpointing, Method, Precision, TrainConfig
+from advisor.step.dtypes import adapter_dtype
+
+_QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
+
+
+def check_trainable(config: TrainConfig) -> None:
+    """Refuse what can't learn.
+
+    Raises: AdvisorError for full or last-layers training of quantised weights.
+    """
+    if config.method is not Method.LORA and config.precision in _QUANTISED:
+        raise AdvisorError(
+            f"{config.method.value} training can't update {config.precision.value} weights.",
+            why="bitsandbytes' quantised weights have no gradient",
+            fix="use method lora, or precision bf16, fp16 or fp32",
+        )
+
+
+def adapt(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel | PeftModel:
+    """The model with the weights that the method trains ready to learn, all others frozen."""
+    check_trainable(config)
+    if config.kbit_prepare:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if config.method is Method.LORA:
+        return _with_lora(model, config)
+    if config.method is Method.LAST_LAYERS:
+        _freeze_all_but_last(model, config.trainable_layers)
+    return model
+
+
+def cast_adapters(model: nn.Module, config: TrainConfig) -> None:
+    """Give the adapters the dtype that the config asks for.
+
+    PEFT makes them fp32 over a 16-bit base and TRL casts them to bf16 over a quantised one, whatever
+    the autocast dtype; so this runs after each of them.
+    """
+    if config.method is not Method.LORA:
+        return
+    wanted = adapter_dtype(config)
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype != wanted:
+            parameter.data = parameter.data.to(wanted)
+
+
+def _with_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
+    targets = config.lora_targets
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=2 * config.lora_rank,
+        lora_dropout=config.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        adapted = get_peft_model(model, lora)
+    except ValueError as error:
+        raise AdvisorError(
+            "PEFT can't place the adapters.",
+            why=str(error).splitlines()[0],
+            fix='name modules that the model has, or use lora_targets "all-linear"',
+        ) from error
+    cast_adapters(adapted, config)
+    if config.checkpointing is not Checkpointing.NONE:
+        # A checkpointed layer whose input needs no gradient gives none to its adapters.
+        adapted.enable_input_require_grads()
+    return adapted
+
+
+def _freeze_all_but_last(model: PreTrainedModel, count: int) -> None:
+    layers = decoder_layers(model)
+    if count > len(layers):
+        raise AdvisorError(
+            f"trainable_layers = {count}, but the model has {len(layers)} layers.",
+            fix=f"use 1 to {len(layers)}, or method full",
+        )
+    model.requires_grad_(requires_grad=False)
+    for layer in layers[-count:]:
+        layer.requires_grad_(requires_grad=True)
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The list of the model's decoder layers.
+
+    Raises: AdvisorError where no module list has the length that the config names.
+    """
+    config = getattr(model, "config", None)
+    count = getattr(getattr(config, "get_text_config", lambda: config)(), "num_hidden_layers", 0)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise AdvisorError(
+        "The decoder layers of this model can't be found.",
+        why=f"no list of {count} modules in {type(model).__name__}",
+        fix="use method full or lora without checkpointing, and report the architecture",
+    )
+
+
+def count_trainable(model: nn.Module) -> int:
+    """Weights that learn."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def trainable_dtypes(model: nn.Module) -> set[torch.dtype]:
+    """Dtypes of the weights that learn."""
+    return {p.dtype for p in model.parameters() if p.requires_grad}

@@ -1,0 +1,76 @@
+"""A hand-written loop, as scripts have it: it keeps the model's output, so the logits, through backward."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import Trainer, TrainingArguments
+
+from advisor.records import Checkpointing, Loss, TrainConfig
+from advisor.step.dtypes import autocast_dtype
+from advisor.step.observe import Observer, Phase
+
+
+def run_bare_loop(
+    model: nn.Module,
+    config: TrainConfig,
+    data: Dataset,
+    *,
+    steps: int,
+    device: torch.device,
+    observer: Observer,
+) -> torch.optim.Optimizer:
+    """Train `steps` optimizer steps the plain way; gives the optimizer, with its states.
+
+    The output of a micro-batch dies only when the next one replaces it, as in most tutorials.
+    """
+    _enable_checkpointing(model, config)
+    model.train()
+    optimizer = _optimizer(model, config)
+    batches = _batches(data, config.micro_batch, device)
+    for _ in range(steps):
+        for _ in range(config.accumulation_steps):
+            observer.mark(Phase.FORWARD)
+            with _autocast(config, device):
+                output = model(**next(batches), **_loss_options(config))
+            loss = output.loss / config.accumulation_steps
+            observer.mark(Phase.BACKWARD)
+            loss.backward()
+        observer.mark(Phase.OPTIMIZER)
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return optimizer
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    arguments = TrainingArguments(output_dir="unused", optim=config.optimizer, use_cpu=True)
+    kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer = kind(learning, **options)
+    return optimizer
+
+
+def _enable_checkpointing(model: nn.Module, config: TrainConfig) -> None:
+    if config.checkpointing is not Checkpointing.NONE:
+        reentrant = config.checkpointing is Checkpointing.REENTRANT
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+
+
+def _loss_options(config: TrainConfig) -> dict[str, Any]:
+    return {"fused_lm_head": True} if config.loss is Loss.CHUNKED else {}
+
+
+def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    dtype = autocast_dtype(config)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def _batches(data: Dataset, size: int, device: torch.device) -> Iterator[dict[str, torch.Tensor]]:
+    while True:
+        for start in range(0, len(data) - size + 1, size):
+            ids = torch.tensor(data[start : start + size]["input_ids"]).to(device)
+            yield {"input_ids": ids, "labels": ids}

@@ -1,0 +1,102 @@
+"""The whole step, put together: load, adapt, train. Everything that trains here goes through `build`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Trainer, TrainerCallback
+
+from advisor.records import Loop, Loss, TrainConfig
+from advisor.step.adapt import adapt, cast_adapters, check_trainable
+from advisor.step.bare import run_bare_loop
+from advisor.step.load import load_model
+from advisor.step.observe import Observer, Phase
+from advisor.step.trainer import RunOptions, make_trainer
+from advisor.step.weights import WeightSource
+
+
+@dataclass(slots=True)
+class Session:
+    """A model on a device, and how to train it."""
+
+    config: TrainConfig
+    options: RunOptions
+    model: Any  # PreTrainedModel or PeftModel
+    data: Dataset
+    device: torch.device
+    observer: Observer
+    trainer: Trainer | None  # None: the bare loop
+    optimizer: torch.optim.Optimizer | None = None  # once trained
+
+    def train(self, resume_from: str | None = None) -> None:
+        """Run the step `options.max_steps` times."""
+        if self.trainer is not None:
+            self.trainer.train(resume_from_checkpoint=resume_from)
+            self.optimizer = getattr(self.trainer.optimizer, "optimizer", self.trainer.optimizer)
+            return
+        self.optimizer = run_bare_loop(
+            self.model,
+            self.config,
+            self.data,
+            steps=self.options.max_steps,
+            device=self.device,
+            observer=self.observer,
+        )
+
+
+def build(  # noqa: PLR0913 - each is one ingredient of a run
+    source: WeightSource,
+    config: TrainConfig,
+    options: RunOptions,
+    *,
+    train_data: Dataset,
+    evaluation_data: Dataset | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    device: torch.device,
+    observer: Observer,
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> Session:
+    """A session ready to train.
+
+    Raises: AdvisorError where the model can't be loaded or the method can't train it.
+    """
+    check_trainable(config)
+    observer.mark(Phase.LOAD)
+    model: Any = load_model(source, config, device, observer)
+    observer.mark(Phase.PREPARE)
+    model = adapt(model, config)
+    trainer = None
+    if config.loop is Loop.TRAINER:
+        trainer = make_trainer(
+            model,
+            config,
+            options,
+            train_data=train_data,
+            evaluation_data=evaluation_data,
+            tokenizer=tokenizer or blank_tokenizer(),
+            observer=observer,
+            use_cpu=device.type != "cuda",
+            callbacks=callbacks,
+        )
+        cast_adapters(trainer.model, config)
+    elif config.loss is Loss.CHUNKED:
+        _use_chunked_loss(model)
+    return Session(config, options, model, train_data, device, observer, trainer)
+
+
+def blank_tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer for runs on random ids: the trainers want one, and read only its pad token."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    words = Tokenizer(WordLevel({"<unk>": 0, "<eos>": 1}, unk_token="<unk>"))  # noqa: S106
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", pad_token="<eos>")  # noqa: S106
+
+
+def _use_chunked_loss(model: Any) -> None:
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model.get_base_model() if hasattr(model, "get_base_model") else model)
+
+

@@ -1,0 +1,149 @@
+"""From a config to the trainer that runs it: transformers' for the stock loss, TRL's for the chunked one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from advisor.records import Autocast, Checkpointing, Loss, TrainConfig
+from advisor.step.observe import Observer, Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a run needs beside the config; none of it changes the memory of a step."""
+
+    output_dir: str
+    max_steps: int = 3
+    learning_rate: float = 2e-4
+    warmup_steps: int = 0
+    seed: int = 0
+    evaluate: bool = False
+    save_steps: int = 0  # 0: no checkpoints
+    logging_steps: int = 0  # 0: no log lines
+
+
+class _Marks:
+    """Tells the observer where a step is; the trainers below inherit it beside their own class."""
+
+    observer: Observer
+
+    def compute_loss(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        training = model.training
+        if training:
+            self.observer.mark(Phase.FORWARD)
+        loss = super().compute_loss(model, *args, **kwargs)  # type: ignore[misc]
+        if training:
+            self.observer.mark(Phase.BACKWARD)
+        return loss
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.observer.mark(Phase.OPTIMIZER)  # or the next micro-batch, which marks itself
+        return loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        self.observer.mark(Phase.EVALUATE)
+        return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+
+
+class MarkedTrainer(_Marks, Trainer):  # type: ignore[misc]
+    """transformers' Trainer, unchanged but for the marks."""
+
+
+class MarkedSftTrainer(_Marks, SFTTrainer):  # type: ignore[misc]
+    """TRL's SFTTrainer, unchanged but for the marks."""
+
+
+def make_trainer(  # noqa: PLR0913 - the trainer's own needs
+    model: nn.Module,
+    config: TrainConfig,
+    options: RunOptions,
+    *,
+    train_data: Dataset,
+    evaluation_data: Dataset | None,
+    tokenizer: PreTrainedTokenizerBase,
+    observer: Observer,
+    use_cpu: bool,
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> Trainer:
+    """The trainer whose `train()` is the run.
+
+    `train_data` and `evaluation_data` hold `input_ids` (and `labels` where they differ), already cut
+    into sequences of at most `config.sequence_length` tokens.
+    """
+    chunked = config.loss is Loss.CHUNKED
+    kind = MarkedSftTrainer if chunked else MarkedTrainer
+    trainer = kind(
+        model=model,
+        args=_arguments(config, options, use_cpu=use_cpu, chunked=chunked),
+        train_dataset=train_data,
+        eval_dataset=evaluation_data,
+        processing_class=tokenizer,
+        data_collator=DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id),
+        callbacks=list(callbacks),
+    )
+    trainer.observer = observer
+    return trainer
+
+
+def _arguments(
+    config: TrainConfig, options: RunOptions, *, use_cpu: bool, chunked: bool
+) -> TrainingArguments:
+    values = _shape(config) | _schedule(options) | _quiet(options)
+    values |= {"use_cpu": use_cpu, "optim": config.optimizer}
+    if chunked:
+        return SFTConfig(
+            **values,
+            max_length=config.sequence_length,
+            packing=False,  # the data comes packed: see `step/data.py`
+            dataset_kwargs={"skip_prepare_dataset": True},
+            activation_offloading=False,
+        )
+    return TrainingArguments(**values)
+
+
+def _shape(config: TrainConfig) -> dict[str, Any]:
+    checkpointed = config.checkpointing is not Checkpointing.NONE
+    reentrant = config.checkpointing is Checkpointing.REENTRANT
+    return {
+        "per_device_train_batch_size": config.micro_batch,
+        "per_device_eval_batch_size": config.micro_batch,
+        "gradient_accumulation_steps": config.accumulation_steps,
+        "gradient_checkpointing": checkpointed,
+        "gradient_checkpointing_kwargs": {"use_reentrant": reentrant} if checkpointed else None,
+        "bf16": config.autocast is Autocast.BF16,
+        "fp16": config.autocast is Autocast.FP16,
+    }
+
+
+def _schedule(options: RunOptions) -> dict[str, Any]:
+    return {
+        "output_dir": options.output_dir,
+        "max_steps": options.max_steps,
+        "learning_rate": options.learning_rate,
+        "warmup_steps": options.warmup_steps,
+        "lr_scheduler_type": "cosine",
+        "seed": options.seed,
+        "save_strategy": "steps" if options.save_steps else "no",
+        "save_steps": options.save_steps or 1,
+        "eval_strategy": "no",
+        "prediction_loss_only": True,  # keeping every logit for metrics is what fills cards at evaluation
+    }
+
+
+def _quiet(options: RunOptions) -> dict[str, Any]:
+    return {
+        "report_to": [],
+        "disable_tqdm": True,
+        "logging_strategy": "steps" if options.logging_steps else "no",
+        "logging_steps": options.logging_steps or 1,
+        "logging_nan_inf_filter": False,  # one device sync a step, and a NaN should be seen
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "remove_unused_columns": False,
+    }

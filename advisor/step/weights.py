@@ -1,0 +1,117 @@
+"""Where weights come from: a checkpoint, or random numbers in the shape of a config."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from advisor.errors import AdvisorError
+from advisor.step.observe import Observer
+
+MakeTensor = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
+
+# Standard deviation: small enough that no activation reaches 6.0, where LLM.int8 would see outliers.
+_SPREAD = 0.01
+_SEED_BLOCK = 1 << 22  # random numbers drawn once and repeated: drawing 8e9 of them takes minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights in a local directory or under a hub name; read with safetensors only."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """Weights made on demand in the shape of a config; they teach nothing, they only take space."""
+
+    config: dict[str, Any]
+    make: MakeTensor
+
+
+WeightSource = Checkpoint | Shaped
+
+
+class LazyWeight:
+    """One weight that exists only once the loader slices it, as safetensors' own slices do."""
+
+    def __init__(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, make: MakeTensor
+    ) -> None:
+        """Remember how to make it; make nothing yet."""
+        self.name, self.shape, self.dtype, self._make = name, shape, dtype, make
+
+    def __getitem__(self, _: object) -> torch.Tensor:
+        """The whole tensor; the loader always asks for `[...]`."""
+        return self._make(self.name, self.shape, self.dtype)
+
+    def get_shape(self) -> list[int]:
+        """Shape, as `safetensors` tells it."""
+        return list(self.shape)
+
+    def get_dtype(self) -> str:
+        """Dtype, as `safetensors` tells it."""
+        return {torch.float32: "F32", torch.float16: "F16"}.get(self.dtype, "BF16")
+
+
+def random_weights(seed: int = 0) -> MakeTensor:
+    """Makes weights that keep activations near one: small normal matrices, ones for norms.
+
+    Random, never zero: kernels run faster on zeros, so timings on them would flatter.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    block = torch.randn(_SEED_BLOCK, generator=generator) * _SPREAD
+
+    def make(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        if len(shape) == 1:
+            return (torch.zeros if name.endswith("bias") else torch.ones)(shape, dtype=dtype)
+        count = torch.Size(shape).numel()
+        repeats = -(-count // _SEED_BLOCK)
+        return block.to(dtype).repeat(repeats)[:count].view(shape)
+
+    return make
+
+
+def build_config(facts: Mapping[str, Any]) -> PretrainedConfig:
+    """The transformers config behind the facts of a config.json.
+
+    Raises: AdvisorError where transformers does not know the architecture, or refuses a value.
+    """
+    known = {k: v for k, v in facts.items() if not k.startswith("_") and k != "auto_map"}
+    kind = known.pop("model_type", None)
+    if kind is None:
+        raise AdvisorError("The config has no model_type.", fix="add the key as the model's config.json has it")
+    try:
+        return AutoConfig.for_model(kind, **known)
+    except Exception as error:  # transformers raises many kinds for bad values
+        raise AdvisorError(
+            f"transformers can't build a {kind!r} config.",
+            why=str(error).splitlines()[0],
+            fix="check model_type and the values against the model's config.json",
+        ) from error
+
+
+def lazy_state_dict(config: PretrainedConfig, source: Shaped, observer: Observer) -> dict[str, Any]:
+    """Every weight of the model by its name, tied ones once, none of them made yet."""
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    skeleton.tie_weights()
+
+    def make(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        observer.weight(name)
+        return source.make(name, shape, dtype)
+
+    dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.bfloat16
+    return {
+        name: LazyWeight(name, tuple(weight.shape), dtype, make)
+        for name, weight in _weights(skeleton)
+    }
+
+
+def _weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters(remove_duplicate=True)
+    persistent = model.state_dict().keys()
+    yield from ((name, buffer) for name, buffer in model.named_buffers() if name in persistent)

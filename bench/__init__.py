@@ -1,0 +1,1 @@
+"""Measuring: one configuration in one fresh process, sweeps, and benchmarks of our own speed."""
