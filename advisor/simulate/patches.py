@@ -67,6 +67,9 @@ def _patches(card: Recorder) -> list[Any]:
         patch(accelerate.state.AcceleratorState, "device", device, create=True),
         patch(accelerate.Accelerator, "__init__", _accelerator_init),
         patch(accelerate.accelerator, "get_grad_scaler", lambda *_, **__: _scaler()),
+        # PEFT asks whether autocast is on without naming a device, which means CUDA.
+        patch(torch, "is_autocast_enabled", _is_autocast_enabled),
+        patch(torch, "get_autocast_gpu_dtype", lambda: torch.get_autocast_dtype(NAME)),
         *_triton_patches(card),
     ]
 
@@ -146,6 +149,13 @@ def _setup_devices(arguments: TrainingArguments) -> torch.device:
     if not hasattr(arguments, "distributed_state"):
         _real_setup_devices(arguments)
     return simulated_device()
+
+
+_real_is_autocast_enabled = torch.is_autocast_enabled
+
+
+def _is_autocast_enabled(device_type: str = NAME) -> bool:
+    return bool(_real_is_autocast_enabled(device_type))
 
 
 _real_tensor = torch.tensor
