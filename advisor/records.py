@@ -126,21 +126,39 @@ class ModelSpec:
     config: dict[str, Any]  # the content of config.json
     parameters: int  # weights in the causal LM, tied ones once
     source: str  # where the facts come from
+    hub_name: str = ""  # where weights of that shape can be had; empty where it is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSpec:
-    """A card as its driver reports it; see `catalog/gpus.toml` for the sources."""
+    """A card as its driver reports it; see `catalog/gpus.toml` for the sources.
 
-    name: str
+    Of `board_bytes`, which NVML calls the total, torch sees `memory_bytes`; the driver keeps the rest, and NVML
+    counts it as used. `context_bytes` comes out of what torch sees.
+    """
+
+    slug: str
+    name: str  # as the driver and torch report it
+    aliases: tuple[str, ...] = ()
+    vendor: str = "nvidia"
+    class_gb: int  # the size on the box
     memory_bytes: int  # total_memory as torch reports it
+    board_bytes: int = 0  # memory.total as nvidia-smi reports it; 0 where unknown
+    unified: bool = False  # shares its memory with the host
     compute_capability: tuple[int, int]
+    multiprocessors: int
     bf16: bool  # native, not emulated
     bandwidth_bytes_per_second: float
     matmul_flops_per_second: float  # dense fp16/bf16, fp32 accumulate
-    context_bytes: int  # device bytes that are not the allocator's: context, modules, driver
+    context_bytes: int  # device bytes that are not the allocator's: context, modules
     context_uncertainty_bytes: int
+    cublas_workspace_bytes: int  # what torch takes for each cuBLAS handle and stream
     sources: dict[str, str] = field(default_factory=dict)  # field -> source, date, confidence
+
+    @property
+    def driver_bytes(self) -> int:
+        """What NVML counts as used on an idle card: the driver's own, which torch's total leaves out."""
+        return max(self.board_bytes - self.memory_bytes, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +185,40 @@ class ByteInterval:
     def to_json(self) -> dict[str, int]:
         """The three numbers by name."""
         return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What one config costs on one card; the answer of `advisor estimate`.
+
+    Without a card, `peak_device_bytes`, `step_seconds` and `tokens_per_second` are None.
+    """
+
+    basis: Basis
+    static_bytes: int  # allocated when the first forward begins: weights, adapters, buffers
+    peak_allocated_bytes: ByteInterval  # torch.cuda.max_memory_allocated over the run
+    peak_reserved_bytes: ByteInterval  # torch.cuda.max_memory_reserved over the run
+    minimum_reserved_bytes: int  # the smallest cap under which the replay does not run out
+    peak_device_bytes: ByteInterval | None  # NVML's figure for the card
+    phases: tuple[tuple[str, int], ...]  # phase, peak allocated bytes
+    at_peak: tuple[tuple[str, int], ...]  # category, bytes alive at the allocated peak
+    step_seconds: Interval | None = None
+    tokens_per_second: Interval | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's object, without `id` and `error`."""
+        return {
+            "basis": self.basis.value,
+            "static_bytes": self.static_bytes,
+            "peak_allocated_bytes": self.peak_allocated_bytes.to_json(),
+            "peak_reserved_bytes": self.peak_reserved_bytes.to_json(),
+            "minimum_reserved_bytes": self.minimum_reserved_bytes,
+            "peak_device_bytes": self.peak_device_bytes and self.peak_device_bytes.to_json(),
+            "phases": [{"phase": n, "peak_allocated_bytes": b} for n, b in self.phases],
+            "at_peak": [{"category": n, "bytes": b} for n, b in self.at_peak],
+            "step_seconds": self.step_seconds and self.step_seconds.to_json(),
+            "tokens_per_second": self.tokens_per_second and self.tokens_per_second.to_json(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +269,7 @@ def config_from_json(row: dict[str, Any]) -> TrainConfig:
     return TrainConfig(**values)
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(name: str, value: Any) -> Any:  # noqa: PLR0911 - one a kind of field
     if name in _ENUMS:
         return _one_of(name, value, tuple(_ENUMS[name]), _ENUMS[name])
     if name in _INTEGERS:
