@@ -1,0 +1,153 @@
+"""A tape through the allocator: peaks by phase, the smallest cap that runs, what is alive at the peak."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from advisor.events import Event, Op
+from advisor.records import Allocator
+from advisor.replay.allocator import CachingAllocator
+from advisor.replay.blocks import ROUND_LARGE_BYTES, Block, OutOfMemoryError, rounded
+from advisor.replay.brief import TOUCH
+from advisor.replay.shape import Shape, sizes_bytes
+from advisor.tape import Tape, unroll
+
+_FIRST_STEP = "forward"  # static bytes are what is allocated when this phase first begins
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A tape's allocations for the whole model, without its kernels; the same for shapes of as many tiles."""
+
+    tape: Tape
+    requests: tuple[Event, ...]  # allocations, frees, phases, and `TOUCH`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the allocator saw."""
+
+    static_bytes: int
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    retries: int
+    phase_allocated_bytes: dict[str, int]
+    peak_request: int  # index of the request at which the allocated peak came
+    out_of_memory: bool = False
+
+
+def program(made: Tape, further_tiles: int = 0) -> Program:
+    """The allocations of the whole model, in order; `further_tiles` as `Tape.further_tiles` tells.
+
+    `made` is a brief tape.
+    """
+    return Program(made, tuple(unroll(made, further_tiles)))
+
+
+def replay(made: Program, shape: Shape, cap_bytes: int | None = None) -> Outcome:
+    """The program through the allocator, under a cap where one is given."""
+    meter = _Meter(made, shape, cap_bytes)
+    try:
+        meter.run(made.requests)
+    except OutOfMemoryError:
+        return meter.outcome(out_of_memory=True)
+    return meter.outcome()
+
+
+def minimum_reserved_bytes(made: Program, shape: Shape, free: Outcome, *, halvings: int) -> int:
+    """The smallest cap under which the program runs, with retries if need be.
+
+    It is searched by halving the gap between the two peaks so many times, and never given too low.
+
+    `free` is the outcome without a cap. Below the allocated peak nothing runs; at the reserved peak
+    everything does; in between a cap runs where the cache, once emptied, leaves room.
+    """
+    low, high = free.peak_allocated_bytes - 1, free.peak_reserved_bytes
+    for _ in range(halvings):
+        if high - low <= ROUND_LARGE_BYTES:
+            break
+        middle = (low + high) // 2
+        if replay(made, shape, middle).out_of_memory:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def alive_at_peak(made: Program, shape: Shape, outcome: Outcome) -> dict[str, int]:
+    """Bytes alive at the allocated peak by category, largest first; they add up to the peak.
+
+    `rounding` is what the allocator handed out beyond the requests, for a remainder was too small to keep.
+    """
+    sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
+    live: dict[int, tuple[int, int]] = {}
+    for kind, slot, size, _, label in made.requests[: outcome.peak_request]:
+        if kind == Op.ALLOC:
+            live[slot] = (size, label)
+        elif kind == Op.FREE:
+            del live[slot]
+    last = made.requests[outcome.peak_request]
+    totals: dict[str, int] = {}
+    for size, label in (*live.values(), (last.b, last.label)):
+        category = made.tape.labels[label].category
+        totals[category] = totals.get(category, 0) + sizes[size]
+    totals["rounding"] = outcome.peak_allocated_bytes - sum(totals.values())
+    return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+class _Meter:
+    """Runs requests and books the peaks."""
+
+    def __init__(self, made: Program, shape: Shape, cap_bytes: int | None) -> None:
+        self.tape = made.tape
+        self.sizes = sizes_bytes(made.tape, shape)
+        expandable = shape.allocator is Allocator.EXPANDABLE
+        self.allocator = CachingAllocator(cap_bytes, expandable=expandable)
+        self.blocks: dict[int, Block] = {}
+        self.phase = ""
+        self.phases: dict[str, int] = {}
+        self.static_bytes = 0
+        self.peak_bytes = 0
+        self.peak_request = 0
+
+    def run(self, requests: Sequence[Event]) -> None:
+        allocator, sizes, blocks = self.allocator, self.sizes, self.blocks
+        best = 0
+        for index, (kind, slot, size, _, _) in enumerate(requests):
+            if kind == Op.ALLOC:
+                blocks[slot] = allocator.allocate(sizes[size])
+            elif kind == Op.FREE:
+                allocator.release(blocks.pop(slot))
+                continue
+            elif kind == TOUCH:
+                allocator.touch(sizes[size])
+            else:
+                best = self._begin(self.tape.phases[slot])
+            if allocator.peak_allocated_bytes > best:
+                best = allocator.peak_allocated_bytes
+                if best > self.peak_bytes:
+                    self.peak_bytes, self.peak_request = best, index
+        self._book()
+
+    def _begin(self, phase: str) -> int:
+        self._book()
+        if phase == _FIRST_STEP and not self.static_bytes:
+            self.static_bytes = self.allocator.allocated_bytes
+        self.phase = phase
+        self.allocator.peak_allocated_bytes = self.allocator.allocated_bytes
+        return self.allocator.allocated_bytes
+
+    def _book(self) -> None:
+        if self.phase:
+            peak = self.allocator.peak_allocated_bytes
+            self.phases[self.phase] = max(self.phases.get(self.phase, 0), peak)
+
+    def outcome(self, *, out_of_memory: bool = False) -> Outcome:
+        return Outcome(
+            static_bytes=self.static_bytes,
+            peak_allocated_bytes=self.peak_bytes,
+            peak_reserved_bytes=self.allocator.peak_reserved_bytes,
+            retries=self.allocator.retries,
+            phase_allocated_bytes=dict(self.phases),
+            peak_request=self.peak_request,
+            out_of_memory=out_of_memory,
+        )
