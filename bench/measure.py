@@ -12,45 +12,38 @@ import json
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
+from advisor.errors import AdvisorError, ExitCode
 from advisor.records import TrainConfig, config_from_json
 from advisor.step.data import random_blocks
 from advisor.step.session import build
 from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped, random_weights
-from advisor.train.meter import Meter, allocator_retries
+from advisor.train.card import cap_memory, choose_device, set_allocator
+from advisor.train.environment import package_versions
+from advisor.train.meter import Meter, measured_figures
+from advisor.train.progress import StepClock
 
 BENCHMARK_VERSION = 1
 _STEPS = 4
-_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
-
-
-class StepClock(TrainerCallback):  # type: ignore[misc]
-    """Tells the meter when an optimizer step is complete."""
-
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.meter.step_ended()
 
 
 def measure(row: dict[str, Any], events: Path | None = None) -> dict[str, Any]:
     """The row with its outcome: `ok` with the figures, `oom` or `failed` with the reason."""
     config = config_from_json(row)
+    set_allocator(config)
+    device = choose_device()
+    if device.type != "cuda":
+        raise AdvisorError("There is no CUDA card to measure.", exit_code=ExitCode.ENVIRONMENT)
     if row.get("cap_bytes"):
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(row["cap_bytes"] / total)
-    device = torch.device("cuda", 0)
+        cap_memory(int(row["cap_bytes"]), device)
     meter = Meter(device)
     if events is not None:
-        torch.cuda.memory._record_memory_history(
+        torch.cuda.memory._record_memory_history(  # noqa: SLF001 - torch's documented way, without a public name
             enabled="all", context=None, stacks="python", max_entries=2_000_000
         )
     began = time.perf_counter()
@@ -89,35 +82,22 @@ def _run(row: dict[str, Any], config: TrainConfig, meter: Meter) -> dict[str, An
 
 
 def _figures(meter: Meter) -> dict[str, Any]:
-    return {
+    return measured_figures(meter) | {
         "benchmark_version": BENCHMARK_VERSION,
-        "static_bytes": meter.static_bytes,
-        "peak_allocated_bytes": meter.peak_allocated_bytes,
-        "peak_reserved_bytes": meter.peak_reserved_bytes,
-        "peak_device_bytes": meter.device_bytes,
         "reserved_at_end_bytes": torch.cuda.memory_reserved(),
-        "alloc_retries": allocator_retries(),
-        "phases": {
-            name: {
-                "peak_allocated_bytes": p.peak_allocated_bytes,
-                "peak_reserved_bytes": p.peak_reserved_bytes,
-            }
-            for name, p in meter.phases.items()
-        },
-        "step_seconds": meter.step_seconds,
         "card": torch.cuda.get_device_name(0),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": package_versions(),
     }
 
 
 def _save_events(path: Path) -> None:
     """The allocator's own history: [action, bytes, address], in order."""
-    trace = torch.cuda.memory._snapshot()["device_traces"][0]
+    trace = torch.cuda.memory._snapshot()["device_traces"][0]  # noqa: SLF001 - as above
     rows = [[entry["action"], entry["size"], entry.get("addr", 0)] for entry in trace]
     path.write_bytes(gzip.compress(json.dumps(rows, separators=(",", ":")).encode()))
 
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else None  # noqa: PLR2004
+    target = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     print(json.dumps(measure(request, target)))  # noqa: T201

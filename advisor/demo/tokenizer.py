@@ -37,7 +37,7 @@ def train_tokenizer(texts: Iterable[str], *, max_tokens: int) -> PreTrainedToken
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer=trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token=END_OF_TEXT,
         pad_token=PADDING,

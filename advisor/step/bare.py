@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from advisor.records import Checkpointing, Loss, TrainConfig
@@ -14,8 +13,8 @@ from advisor.step.dtypes import autocast_dtype
 from advisor.step.observe import Observer, Phase
 
 
-def run_bare_loop(
-    model: nn.Module,
+def run_bare_loop(  # noqa: PLR0913 - what a loop needs
+    model: Any,  # PreTrainedModel or PeftModel
     config: TrainConfig,
     data: Dataset,
     *,
@@ -46,7 +45,7 @@ def run_bare_loop(
     return optimizer
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimizer(model: Any, config: TrainConfig) -> torch.optim.Optimizer:
     arguments = TrainingArguments(output_dir="unused", optim=config.optimizer, use_cpu=True)
     kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -54,7 +53,7 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _enable_checkpointing(model: nn.Module, config: TrainConfig) -> None:
+def _enable_checkpointing(model: Any, config: TrainConfig) -> None:
     if config.checkpointing is not Checkpointing.NONE:
         reentrant = config.checkpointing is Checkpointing.REENTRANT
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})

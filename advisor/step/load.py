@@ -4,10 +4,13 @@ import os
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -36,7 +39,7 @@ def load_model(
     else:
         model_config = build_config(source.config)
         model_config.dtype = weight_dtype(config)
-        model = _causal_class(model_config).from_pretrained(
+        model = causal_class(model_config).from_pretrained(
             None,
             config=model_config,
             state_dict=lazy_state_dict(model_config, source, observer),
@@ -44,11 +47,12 @@ def load_model(
         )
     model.config.use_cache = False
     _keep_gradients_on_cpu(model)
+    _make_savable(model)
     return model
 
 
 def quantization(config: TrainConfig) -> BitsAndBytesConfig | None:
-    """bitsandbytes' view of the precision, or None where the weights stay as they are."""
+    """Bitsandbytes' view of the precision, or None where the weights stay as they are."""
     if config.precision is Precision.INT8:
         return BitsAndBytesConfig(load_in_8bit=True)
     if config.precision not in (Precision.NF4, Precision.NF4_SINGLE):
@@ -71,25 +75,56 @@ def _options(config: TrainConfig, device: torch.device) -> dict[str, Any]:
     return options
 
 
-def _causal_class(config: PretrainedConfig) -> type[PreTrainedModel]:
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+def causal_class(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class of the model that predicts the next token.
+
+    Raises: AdvisorError where the architecture has none.
+    """
+    # Encoders have a causal head too, for use as a decoder of something else; they also fill in masked words.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or type(config) in MODEL_FOR_MASKED_LM_MAPPING:
         raise AdvisorError(
             f"transformers has no causal language model for {config.model_type!r}.",
             why="only decoder models that predict the next token are trained here",
             fix="use the config of the text model, or another model",
         )
-    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    found: type[PreTrainedModel] = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]  # type: ignore[assignment]
+    return found
 
 
 def _from_checkpoint(path: str, options: dict[str, Any]) -> PreTrainedModel:
     try:
-        return AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **options)
-    except (OSError, ValueError) as error:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise AdvisorError(
             f"transformers can't load {path!r}.",
             why=str(error).splitlines()[0],
             fix="give a directory with config.json and *.safetensors, or a hub name you can reach",
         ) from error
+    missing = loaded[1]["missing_keys"]
+    if missing:
+        # transformers fills them with random numbers, and says so in a log line.
+        raise AdvisorError(
+            f"The weights in {path!r} are not whole.",
+            why=f"{len(missing)} are missing, such as {min(missing)}",
+            fix="copy the directory again, or give the weights of a causal language model",
+        )
+    model: PreTrainedModel = loaded[0]
+    return model
+
+
+def _make_savable(model: PreTrainedModel) -> None:
+    # transformers refuses at saving, so after the training, some generation settings that it loaded.
+    settings = model.generation_config
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        model.generation_config = GenerationConfig.from_model_config(model.config)
 
 
 def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:
@@ -97,4 +132,4 @@ def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:
     # pass then gives its input no gradient, silently.
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]

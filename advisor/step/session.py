@@ -1,10 +1,13 @@
 """The whole step, put together: load, adapt, train. Everything that trains here goes through `build`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
+from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Trainer, TrainerCallback
 
 from advisor.records import Loop, Loss, TrainConfig
@@ -44,6 +47,28 @@ class Session:
             observer=self.observer,
         )
 
+    def evaluate(self) -> float | None:
+        """Mean loss over the evaluation data's micro-batches; None where there are none."""
+        if self.trainer is None or self.trainer.eval_dataset is None:
+            return None
+        return float(self.trainer.evaluate()["eval_loss"])
+
+    def save(self, folder: Path, *, base_name: str) -> None:
+        """Write the adapter, or the model where its own weights were trained, as safetensors.
+
+        An adapter remembers its base by `base_name`.
+        """
+        self.observer.mark(Phase.SAVE)
+        if isinstance(self.model, PeftModel):
+            for lora in self.model.peft_config.values():
+                lora.base_model_name_or_path = base_name
+            # Without this PEFT asks the hub whether the vocabulary has grown.
+            embeds = not set(EMBEDDING_LAYER_NAMES).isdisjoint(self.config.lora_targets)
+            self.model.save_pretrained(str(folder), save_embedding_layers=embeds)
+            return
+        self.model.config.use_cache = True  # training had switched it off; whoever writes text wants it
+        self.model.save_pretrained(str(folder))
+
 
 def build(  # noqa: PLR0913 - each is one ingredient of a run
     source: WeightSource,
@@ -79,7 +104,7 @@ def build(  # noqa: PLR0913 - each is one ingredient of a run
             use_cpu=device.type != "cuda",
             callbacks=callbacks,
         )
-        cast_adapters(trainer.model, config)
+        cast_adapters(model, config)
     elif config.loss is Loss.CHUNKED:
         _use_chunked_loss(model)
     return Session(config, options, model, train_data, device, observer, trainer)
@@ -90,13 +115,12 @@ def blank_tokenizer() -> PreTrainedTokenizerBase:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
-    words = Tokenizer(WordLevel({"<unk>": 0, "<eos>": 1}, unk_token="<unk>"))  # noqa: S106
-    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", pad_token="<eos>")  # noqa: S106
+    unknown, end = "<unk>", "<eos>"
+    words = Tokenizer(WordLevel({unknown: 0, end: 1}, unk_token=unknown))
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token=end, pad_token=end)
 
 
 def _use_chunked_loss(model: Any) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
     add_fused_lm_head(model.get_base_model() if hasattr(model, "get_base_model") else model)
-
-

@@ -6,7 +6,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -51,8 +57,12 @@ class _Marks:
         self.observer.mark(Phase.EVALUATE)
         return super().evaluate(*args, **kwargs)  # type: ignore[misc]
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self.observer.mark(Phase.SAVE)
+        super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
 
-class MarkedTrainer(_Marks, Trainer):  # type: ignore[misc]
+
+class MarkedTrainer(_Marks, Trainer):
     """transformers' Trainer, unchanged but for the marks."""
 
 
@@ -75,13 +85,16 @@ def make_trainer(  # noqa: PLR0913 - the trainer's own needs
     """The trainer whose `train()` is the run.
 
     `train_data` and `evaluation_data` hold `input_ids` (and `labels` where they differ), already cut
-    into sequences of at most `config.sequence_length` tokens.
+    into sequences of at most `config.sequence_length` tokens, in the order in which they are trained on.
     """
     chunked = config.loss is Loss.CHUNKED
     kind = MarkedSftTrainer if chunked else MarkedTrainer
+    arguments = _arguments(config, options, use_cpu=use_cpu, chunked=chunked)
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # noqa: SLF001 - else each batch is spread over every card, which no plan is for
     trainer = kind(
         model=model,
-        args=_arguments(config, options, use_cpu=use_cpu, chunked=chunked),
+        args=arguments,
         train_dataset=train_data,
         eval_dataset=evaluation_data,
         processing_class=tokenizer,
@@ -89,6 +102,7 @@ def make_trainer(  # noqa: PLR0913 - the trainer's own needs
         callbacks=list(callbacks),
     )
     trainer.observer = observer
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
     return trainer
 
 
@@ -97,15 +111,16 @@ def _arguments(
 ) -> TrainingArguments:
     values = _shape(config) | _schedule(options) | _quiet(options)
     values |= {"use_cpu": use_cpu, "optim": config.optimizer}
-    if chunked:
-        return SFTConfig(
-            **values,
-            max_length=config.sequence_length,
-            packing=False,  # the data comes packed: see `step/data.py`
-            dataset_kwargs={"skip_prepare_dataset": True},
-            activation_offloading=False,
-        )
-    return TrainingArguments(**values)
+    if not chunked:
+        return TrainingArguments(**values)
+    arguments: TrainingArguments = SFTConfig(
+        **values,
+        max_length=config.sequence_length,
+        packing=False,  # the data comes packed: see `step/data.py`
+        dataset_kwargs={"skip_prepare_dataset": True},
+        activation_offloading=False,
+    )
+    return arguments
 
 
 def _shape(config: TrainConfig) -> dict[str, Any]:
@@ -132,6 +147,7 @@ def _schedule(options: RunOptions) -> dict[str, Any]:
         "seed": options.seed,
         "save_strategy": "steps" if options.save_steps else "no",
         "save_steps": options.save_steps or 1,
+        "save_total_limit": 1,
         "eval_strategy": "no",
         "prediction_loss_only": True,  # keeping every logit for metrics is what fills cards at evaluation
     }
@@ -146,4 +162,5 @@ def _quiet(options: RunOptions) -> dict[str, Any]:
         "logging_nan_inf_filter": False,  # one device sync a step, and a NaN should be seen
         "dataloader_pin_memory": torch.cuda.is_available(),
         "remove_unused_columns": False,
+        "train_sampling_strategy": "sequential",  # who made the data has shuffled it
     }

@@ -1,13 +1,14 @@
 """Where weights come from: a checkpoint, or random numbers in the shape of a config."""
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from advisor.errors import AdvisorError
+from advisor.errors import AdvisorError, unknown_name
 from advisor.step.observe import Observer
 
 MakeTensor = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
@@ -38,9 +39,7 @@ WeightSource = Checkpoint | Shaped
 class LazyWeight:
     """One weight that exists only once the loader slices it, as safetensors' own slices do."""
 
-    def __init__(
-        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, make: MakeTensor
-    ) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, make: MakeTensor) -> None:
         """Remember how to make it; make nothing yet."""
         self.name, self.shape, self.dtype, self._make = name, shape, dtype, make
 
@@ -69,8 +68,10 @@ def random_weights(seed: int = 0) -> MakeTensor:
         if len(shape) == 1:
             return (torch.zeros if name.endswith("bias") else torch.ones)(shape, dtype=dtype)
         count = torch.Size(shape).numel()
+        if count <= _SEED_BLOCK:
+            return block[:count].to(dtype, copy=True).view(shape)
         repeats = -(-count // _SEED_BLOCK)
-        return block.to(dtype).repeat(repeats)[:count].view(shape)
+        return block.to(dtype).repeat(repeats)[:count].clone().view(shape)
 
     return make
 
@@ -80,16 +81,21 @@ def build_config(facts: Mapping[str, Any]) -> PretrainedConfig:
 
     Raises: AdvisorError where transformers does not know the architecture, or refuses a value.
     """
-    known = {k: v for k, v in facts.items() if not k.startswith("_") and k != "auto_map"}
+    # A deep copy: transformers writes defaults into nested tables, and the facts are part of a tape's name.
+    known = deepcopy({k: v for k, v in facts.items() if not k.startswith("_") and k != "auto_map"})
     kind = known.pop("model_type", None)
     if kind is None:
-        raise AdvisorError("The config has no model_type.", fix="add the key as the model's config.json has it")
+        raise AdvisorError(
+            "The config has no model_type.", fix="add the key as the model's config.json has it"
+        )
+    if kind not in CONFIG_MAPPING:
+        raise unknown_name("model_type", str(kind), CONFIG_MAPPING, fix="check it against the model's config.json")
     try:
         return AutoConfig.for_model(kind, **known)
     except Exception as error:  # transformers raises many kinds for bad values
         raise AdvisorError(
             f"transformers can't build a {kind!r} config.",
-            why=str(error).splitlines()[0],
+            why=" ".join(line.strip() for line in str(error).splitlines()[:2]),  # what, and which value
             fix="check model_type and the values against the model's config.json",
         ) from error
 
@@ -105,10 +111,7 @@ def lazy_state_dict(config: PretrainedConfig, source: Shaped, observer: Observer
         return source.make(name, shape, dtype)
 
     dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.bfloat16
-    return {
-        name: LazyWeight(name, tuple(weight.shape), dtype, make)
-        for name, weight in _weights(skeleton)
-    }
+    return {name: LazyWeight(name, tuple(weight.shape), dtype, make) for name, weight in _weights(skeleton)}
 
 
 def _weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

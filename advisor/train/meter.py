@@ -1,8 +1,11 @@
 """What a run on a real card costs: memory by phase, step times, the card's own figure."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import pynvml
 import torch
 
 from advisor.step.observe import Phase
@@ -20,8 +23,9 @@ class PhasePeak:
 class Meter:
     """An observer that reads the CUDA allocator at each phase mark.
 
-    Peaks are torch's own counters, reset at each mark; reading them costs no synchronisation. Step times
-    are wall seconds from one step's first forward to the next's, with one synchronisation a step.
+    Peaks are torch's own counters, read once and reset at each mark, which costs no synchronisation. Step
+    times are wall seconds from one step's first forward to its end, with one synchronisation at each.
+    On a CPU only the times are taken.
     """
 
     device: torch.device
@@ -32,13 +36,16 @@ class Meter:
     _phase: Phase | None = None
     _step_began: float = 0.0
     _in_step: bool = False
+    _read_device: Callable[[], int] | None = None
 
     def mark(self, phase: Phase) -> None:
         """A phase begins: book the one before."""
         self._book()
+        if self._phase is None and self.on_cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)  # what came before belongs to no phase
         if phase is Phase.FORWARD and not self._in_step:
-            if not self.static_bytes and self._on_cuda:
-                self.static_bytes = torch.cuda.memory_allocated()
+            if not self.static_bytes and self.on_cuda:
+                self.static_bytes = torch.cuda.memory_allocated(self.device)
             self._in_step = True
             self._step_began = self._now()
         self._phase = phase
@@ -57,6 +64,11 @@ class Meter:
         self._phase = None
 
     @property
+    def on_cuda(self) -> bool:
+        """Whether there is memory to measure."""
+        return self.device.type == "cuda"
+
+    @property
     def peak_allocated_bytes(self) -> int:
         """torch.cuda.max_memory_allocated over the run."""
         return max((p.peak_allocated_bytes for p in self.phases.values()), default=0)
@@ -66,39 +78,61 @@ class Meter:
         """torch.cuda.max_memory_reserved over the run."""
         return max((p.peak_reserved_bytes for p in self.phases.values()), default=0)
 
-    @property
-    def _on_cuda(self) -> bool:
-        return self.device.type == "cuda"
-
     def _now(self) -> float:
-        if self._on_cuda:
-            torch.cuda.synchronize()
+        if self.on_cuda:
+            torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def _book(self) -> None:
-        if self._phase is None or not self._on_cuda:
+        if self._phase is None or not self.on_cuda:
             return
+        # One reading for both peaks: each of torch's single getters builds the whole table anew.
+        now = torch.cuda.memory_stats_as_nested_dict(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
         peak = self.phases.setdefault(self._phase.value, PhasePeak())
-        peak.peak_allocated_bytes = max(
-            peak.peak_allocated_bytes, torch.cuda.max_memory_allocated()
-        )
-        peak.peak_reserved_bytes = max(peak.peak_reserved_bytes, torch.cuda.max_memory_reserved())
-        torch.cuda.reset_peak_memory_stats()
-        self.device_bytes = max(self.device_bytes, used_device_bytes())
+        peak.peak_allocated_bytes = max(peak.peak_allocated_bytes, _peak(now, "allocated_bytes"))
+        peak.peak_reserved_bytes = max(peak.peak_reserved_bytes, _peak(now, "reserved_bytes"))
+        self._read_device = self._read_device or device_reader(self.device)
+        self.device_bytes = max(self.device_bytes, self._read_device())
 
 
-def used_device_bytes() -> int:
-    """The card's memory in use by everyone, as NVML tells it; 0 where NVML can't be asked."""
-    import pynvml
-
+def device_reader(device: torch.device) -> Callable[[], int]:
+    """Reads the card's memory in use by everyone, as NVML tells it; reads 0 where NVML can't be asked."""
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+        # By UUID, for NVML counts also the cards that CUDA_VISIBLE_DEVICES hides.
+        uuid = str(torch.cuda.get_device_properties(device).uuid)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError:
-        return 0
+        return lambda: 0
+    return lambda: int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
 
 
-def allocator_retries() -> int:
+def measured_figures(meter: Meter) -> dict[str, Any]:
+    """What the meter read, as a row or a run holds it; memory is None where there is no card."""
+    known = meter.on_cuda
+    return {
+        "static_bytes": meter.static_bytes if known else None,
+        "peak_allocated_bytes": meter.peak_allocated_bytes if known else None,
+        "peak_reserved_bytes": meter.peak_reserved_bytes if known else None,
+        "peak_device_bytes": meter.device_bytes if known else None,
+        "alloc_retries": _allocator_retries(meter.device) if known else None,
+        "phases": {
+            name: {
+                "peak_allocated_bytes": peak.peak_allocated_bytes,
+                "peak_reserved_bytes": peak.peak_reserved_bytes,
+            }
+            for name, peak in meter.phases.items()
+        },
+        "step_seconds": meter.step_seconds,
+    }
+
+
+def _allocator_retries(device: torch.device) -> int:
     """How often the allocator had to empty its cache and ask again."""
-    return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))
+    return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))
+
+
+def _peak(stats: dict[str, Any], counter: str) -> int:
+    return int(stats[counter]["all"]["peak"])

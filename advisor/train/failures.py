@@ -1,0 +1,105 @@
+"""What can go wrong while a run goes, as errors that say what to do; a bug keeps its traceback."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from advisor.errors import AdvisorError, ExitCode
+from advisor.plans import PlannedRun
+from advisor.train.guard import estimated_bytes
+from advisor.train.output import drop_torn, last_checkpoint
+from advisor.units import gib
+
+_REQUESTED = re.compile(r"Tried to allocate ([\d.]+ [KMG]iB)")
+# How safetensors and torch.save word a failed write; both hide the number that the system gave.
+_FULL_DISK = ("No space left on device", "unexpected pos", "PytorchStreamWriter failed")
+_FULL_CARD = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def explained(planned: PlannedRun, output: Path, cap_bytes: int | None) -> Iterator[None]:
+    """Run what is inside; an interrupt, a full card and a full disk leave it as AdvisorErrors.
+
+    Whatever leaves it, nothing half-written stays in `output`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        drop_torn(output)  # first: a message about what was kept must not name what was torn
+        told = _told(error, planned, output, cap_bytes)
+        if told is None:
+            raise
+        raise told from error
+    drop_torn(output)
+
+
+def _told(
+    error: BaseException, planned: PlannedRun, output: Path, cap_bytes: int | None
+) -> AdvisorError | None:
+    if isinstance(error, KeyboardInterrupt):
+        return _interrupted(output)
+    if isinstance(error, AdvisorError):
+        return None
+    if isinstance(error, torch.OutOfMemoryError) or _says(error, _FULL_CARD):
+        return _out_of_memory(error, planned, cap_bytes)
+    full = isinstance(error, OSError) and error.errno in _NO_SPACE
+    if full or _says(error, _FULL_DISK):
+        return _full_disk(output)
+    return None
+
+
+def _interrupted(output: Path) -> AdvisorError:
+    kept = last_checkpoint(output)
+    if kept is None:
+        return AdvisorError(
+            "Interrupted: nothing was kept.",
+            why="no checkpoint had been written; --save-steps N writes one each N steps",
+            exit_code=ExitCode.INTERRUPTED,
+        )
+    return AdvisorError(
+        f"Interrupted: {kept} was kept.",
+        fix="the same command with --resume goes on from there",
+        exit_code=ExitCode.INTERRUPTED,
+    )
+
+
+def _out_of_memory(error: BaseException, planned: PlannedRun, cap_bytes: int | None) -> AdvisorError:
+    match = _REQUESTED.search(str(error))
+    asked = f"{match[1]} more were asked for; " if match else ""
+    room = f"the cap is {gib(cap_bytes)}" if cap_bytes else _room()
+    predicted = estimated_bytes(planned, "peak_reserved_bytes")
+    surprise = (
+        "" if cap_bytes and predicted > cap_bytes else "; please report the plan, for it should have fitted"
+    )
+    return AdvisorError(
+        "The card ran out of memory.",
+        why=f"{asked}the plan predicted a peak of {gib(predicted)} reserved, {room}",
+        fix="plan with a smaller --micro-batch or --sequence-length, with checkpointing, or with --reserve"
+        + surprise,
+        exit_code=ExitCode.NO,
+    )
+
+
+def _room() -> str:
+    free, total = torch.cuda.mem_get_info()
+    return f"{gib(free)} of the card's {gib(total)} are free now"
+
+
+def _full_disk(output: Path) -> AdvisorError:
+    kept = last_checkpoint(output)
+    return AdvisorError(
+        f"The disk of {output} is full.",
+        why="the weights could not be written; "
+        + (f"{kept} was kept" if kept else "nothing half-written stays"),
+        fix="free some space" + (", then run again with --resume" if kept else ", then run again"),
+        exit_code=ExitCode.ENVIRONMENT,
+    )
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    return isinstance(error, Exception) and any(word in str(error) for word in words)
