@@ -1,13 +1,17 @@
 """Which shapes share a tape: those for which the step runs the same operations in the same order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from advisor.records import Loss, Method, Precision, TrainConfig
+from advisor.tape import TILE_TOKENS, TRACED_TILES, loss_tiles
 
-_CHUNK_TOKENS = 4096  # TRL's tile; trl 1.16 `kernels/chunked_logprob.py`, TOKEN_CHUNK_SIZE
 # bitsandbytes 0.50 may fuse the 4-bit product up to here; `backends/cuda/ops.py`, _gemm_4bit_custom_max_m
 _FUSED_TOKENS = 1536
+_TRACED_TOKENS = 3000  # more than bitsandbytes may fuse, and else as few as will do
+_LEAST_BATCH = 13  # a batch to trace with: a prime that divides no dimension of a model
+_SHORT = 20  # below this a length can't be told from the model's own dimensions
 
 # Fields of a config that change only how often, or with what numbers, the same operations run.
 _NOT_IN_KEY = ("micro_batch", "sequence_length", "allocator")
@@ -17,20 +21,26 @@ _NOT_IN_KEY = ("micro_batch", "sequence_length", "allocator")
 class Regime:
     """One class of shapes.
 
-    `single`: batch 1, where views replace copies. `chunks`: tiles of the chunked loss. `exact`: the one
-    shape that the regime holds, where kernel choice depends on every token; else (0, 0).
+    `single`: batch 1, where views replace copies. `tiles`: of the chunked loss; from `TRACED_TILES` on they
+    repeat. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
+    the one shape that the regime holds, where kernel choice depends on every token; else (0, 0).
     """
 
     single: bool
-    chunks: int = 0
+    tiles: int = 0
+    window: int = 0
     exact: tuple[int, int] = (0, 0)
 
+    def longest(self, batch: int) -> int:
+        """A sequence length, for a batch of that many, from which down to look for one to trace with."""
+        if self.tiles:
+            return int((self.tiles - 0.3) * TILE_TOKENS) // batch + 1
+        return max(_TRACED_TOKENS // batch + 1, self.window * 21 // 20)
+
     @property
-    def tokens(self) -> int:
-        """About how many tokens to trace it with."""
-        if self.chunks > 0:
-            return int((self.chunks - 0.3) * _CHUNK_TOKENS)
-        return 3000
+    def tiled(self) -> bool:
+        """Whether the tape is to repeat a tile of the loss."""
+        return self.tiles == TRACED_TILES and not self.exact[0]
 
     def key(self, config: TrainConfig, family: str) -> dict[str, Any]:
         """What tells this tape from others of the same model."""
@@ -43,22 +53,27 @@ class Regime:
         return fields | {
             "family": family,
             "single": self.single,
-            "chunks": self.chunks,
+            "tiles": self.tiles,
+            "window": self.window,
             "exact": list(self.exact),
         }
 
 
-def regime_of(config: TrainConfig) -> Regime:
-    """The regime of the config's shape."""
+def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Regime:
+    """The regime of the config's shape; `facts` (the model's config.json) tell of local attention."""
     batch, length = config.micro_batch, config.sequence_length
+    single = batch == 1
+    tiles = min(loss_tiles(batch, length), TRACED_TILES) if config.loss is Loss.CHUNKED else 0
+    window = _window(facts or {})
+    window = window if 0 < window <= length else 0
     quantised = config.precision in (Precision.NF4, Precision.NF4_SINGLE)
-    if (quantised and batch * length <= _FUSED_TOKENS) or length < _SHORT:
-        return Regime(batch == 1, exact=(batch, length))
-    if config.loss is Loss.CHUNKED:
-        return Regime(batch == 1, chunks=-(-batch * (length - 1) // _CHUNK_TOKENS))
-    return Regime(batch == 1)
+    fused = quantised and batch * length <= _FUSED_TOKENS
+    # Few tiles and a wide window leave no room for a length and a batch that can be told apart.
+    cramped = 0 < tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
+    if fused or cramped or length < _SHORT:
+        return Regime(single, exact=(batch, length))
+    return Regime(single, tiles, window)
 
 
-_SHORT = 16  # below this a length can't be told from the model's own dimensions
-
-
+def _window(facts: Mapping[str, Any]) -> int:
+    return int(facts.get("sliding_window") or 0) if facts.get("use_sliding_window", True) else 0

@@ -1,51 +1,35 @@
 """The tape: what one run of the step allocates, frees and computes, for every batch and length of its regime.
 
 A tape is recorded once, on a model cut to a few layers, and holds sizes as exact integer expressions in
-micro-batch and sequence length. `unroll` gives the events of the whole model at one shape.
+micro-batch and sequence length. `unroll` gives the events of the whole model at one shape; `tape_file.py`
+says how a tape lies on the disk.
 """
 
-import gzip
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from advisor.errors import AdvisorError, ExitCode
+from advisor.errors import AdvisorError
+from advisor.events import NO_PART, Event, repeated
 
-SCHEMA = 1  # 1: first
-
-NO_LAYER = -1
-
-
-class Op(IntEnum):
-    """What an event does; `Event.a` and `Event.b` mean what the comment says."""
-
-    ALLOC = 0  # a: slot, b: index into sizes
-    FREE = 1  # a: slot
-    PHASE = 2  # a: index into phases
-    KERNEL = 3  # a: index into kernels
-
-
-class Event(NamedTuple):
-    """One thing that happened, and the layer that it belongs to."""
-
-    op: int
-    a: int
-    b: int
-    layer: int  # NO_LAYER where it belongs to none
-    label: int  # index into labels; of an ALLOC
+# Parts of a tape from here on are tiles of the chunked loss, parts below are decoder layers.
+TILES = 1 << 12
+TILE_TOKENS = 4096  # trl 1.16 `kernels/chunked_logprob.py`, TOKEN_CHUNK_SIZE
+TRACED_TILES = 3  # first, the one that is repeated, last
+_MOST_TILES = 1 << 14  # 67 million tokens
 
 
 class Factor(NamedTuple):
-    """`constant + batch*B + sequence*S + tokens*B*S`, rounded up to a multiple."""
+    """`constant + batch*B + sequence*S + tokens*B*S`, rounded up to a multiple.
+
+    `tile`: not 0 where the factor is what the last of several tiles of that size holds of it.
+    """
 
     constant: int
     batch: int
     sequence: int
     tokens: int
     multiple: int
+    tile: int = 0
 
     def at(self, micro_batch: int, sequence_length: int) -> int:
         """The factor's value at one shape."""
@@ -55,6 +39,8 @@ class Factor(NamedTuple):
             + self.sequence * sequence_length
             + self.tokens * micro_batch * sequence_length
         )
+        if self.tile:
+            value = (value - 1) % self.tile + 1
         return -(-value // self.multiple) * self.multiple
 
 
@@ -95,13 +81,18 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tape:
-    """One recorded step; see the module's docstring."""
+    """One recorded step; see the module's docstring.
+
+    Where layers come in a repeating pattern (local and global attention), `period` layers are one part.
+    """
 
     key: dict[str, Any]  # what it was recorded for
     versions: dict[str, str]  # of the packages that ran
     layers: int  # of the whole model
     traced_layers: int
-    template: int  # the layer that is repeated; NO_LAYER where all were traced
+    period: int  # layers in a part
+    template: int  # the part that is repeated; NO_PART where all were traced
+    tiled: bool  # the loss's middle tile is repeated, where a shape has more than the traced ones
     parameters: int  # of the whole model
     trainable: int
     sizes: tuple[Size, ...]
@@ -112,175 +103,34 @@ class Tape:
 
     @property
     def further_layers(self) -> int:
-        """Layers of the model that were not traced but repeat the template."""
-        return self.layers - self.traced_layers
+        """Layers (or periods of them) of the model that were not traced but repeat the template."""
+        return (self.layers - self.traced_layers) // self.period
+
+    def further_tiles(self, micro_batch: int, sequence_length: int) -> int:
+        """Tiles of the loss at one shape that were not traced but repeat the middle one."""
+        return loss_tiles(micro_batch, sequence_length) - TRACED_TILES if self.tiled else 0
 
 
-def unroll(tape: Tape) -> list[Event]:
-    """The events of the whole model: the template layer's repeated for each layer not traced.
+def loss_tiles(micro_batch: int, sequence_length: int) -> int:
+    """How many tiles the chunked loss cuts the tokens that have a next token into."""
+    return -(-micro_batch * (sequence_length - 1) // TILE_TOKENS)
 
-    In a forward sweep the copies follow the template, in a backward sweep they precede it. A slot that a
-    neighbour layer hands over (the residual stream, its gradient) is handed from copy to copy.
+
+def unroll(tape: Tape, further_tiles: int = 0) -> list[Event]:
+    """The events of the whole model: each template's repeated for the layers and tiles not traced.
+
+    `further_tiles` is `tape.further_tiles(...)` of the shape; every other count is the same for all shapes.
+    Raises: AdvisorError where the tape's parts do not fit together, or the tiles are beyond all cards.
     """
-    if tape.template == NO_LAYER or tape.further_layers == 0:
-        return list(tape.events)
-    return list(_Unroller(tape).events())
-
-
-class _Unroller:
-    """Renames slots while it repeats; slots of copy `m` of the template are `slot + m * stride`."""
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        self.template = tape.template
-        self.copies = tape.further_layers  # beyond the traced template itself
-        self.owner = {e.a: e.layer for e in tape.events if e.op == Op.ALLOC}
-        self.stride = max(self.owner, default=0) + 1
-        self.twin = self._twins()
-
-    def _twins(self) -> dict[int, int]:
-        """A neighbour's slot to the template's slot that plays the same part."""
-        order: dict[int, list[int]] = {}
-        for event in self.tape.events:
-            if event.op == Op.ALLOC:
-                order.setdefault(event.layer, []).append(event.a)
-        mine = order.get(self.template, [])
-        twins: dict[int, int] = {}
-        for neighbour in (self.template - 1, self.template + 1):
-            theirs = order.get(neighbour, [])
-            if len(theirs) == len(mine):
-                twins |= dict(zip(theirs, mine, strict=True))
-        return twins
-
-    def events(self) -> Iterator[Event]:
-        recorded = self.tape.events
-        start = 0
-        before = NO_LAYER  # the last layer other than the template that was seen
-        while start < len(recorded):
-            if recorded[start].layer != self.template:
-                event = recorded[start]
-                if event.layer != NO_LAYER:
-                    before = event.layer
-                yield from self._outside(event)
-                start += 1
-                continue
-            end = start
-            while end < len(recorded) and recorded[end].layer == self.template:
-                end += 1
-            yield from self._repeated(recorded[start:end], descending=before > self.template)
-            start = end
-
-    def _outside(self, event: Event) -> Iterator[Event]:
-        if event.op == Op.FREE and self.owner[event.a] == self.template:
-            if event.layer == self.template - 1:
-                yield event
-            elif event.layer == self.template + 1:
-                yield self._renamed(event, self.copies)
-            else:
-                yield from (self._renamed(event, copy) for copy in range(self.copies + 1))
-        else:
-            yield event
-
-    def _repeated(self, run: tuple[Event, ...], *, descending: bool) -> Iterator[Event]:
-        copies = range(self.copies + 1)
-        for copy in reversed(copies) if descending else copies:
-            for event in run:
-                yield self._in_copy(event, copy)
-
-    def _in_copy(self, event: Event, copy: int) -> Event:
-        if event.op not in (Op.ALLOC, Op.FREE):
-            return event
-        owner = self.owner[event.a]
-        if owner == self.template:
-            return self._renamed(event, copy)
-        if owner == self.template - 1 and copy > 0:
-            return event._replace(a=self.twin[event.a] + (copy - 1) * self.stride)
-        if owner == self.template + 1 and copy < self.copies:
-            return event._replace(a=self.twin[event.a] + (copy + 1) * self.stride)
-        return event
-
-    def _renamed(self, event: Event, copy: int) -> Event:
-        return event._replace(a=event.a + copy * self.stride)
-
-
-def save_tape(tape: Tape, path: Path) -> None:
-    """Write the tape beside its place and rename it, so that no reader meets half a tape."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(tape_to_json(tape), separators=(",", ":"))
-    partial = path.with_suffix(f".{id(tape)}.partial")
-    partial.write_bytes(gzip.compress(text.encode(), mtime=0))
-    partial.replace(path)
-
-
-def load_tape(path: Path) -> Tape:
-    """Read a tape.
-
-    Raises: AdvisorError where the file is not a tape of this schema.
-    """
-    try:
-        return tape_from_json(json.loads(gzip.decompress(path.read_bytes())))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    if further_tiles > _MOST_TILES:
         raise AdvisorError(
-            f"{path} is not a readable tape.",
-            why=str(error),
-            fix="delete it; it is made again when it is needed",
-            exit_code=ExitCode.ENVIRONMENT,
-        ) from error
-
-
-def tape_to_json(tape: Tape) -> dict[str, Any]:
-    """Plain values; `tape_from_json` reads them back."""
-    return {
-        "schema": SCHEMA,
-        "key": tape.key,
-        "versions": tape.versions,
-        "layers": tape.layers,
-        "traced_layers": tape.traced_layers,
-        "template": tape.template,
-        "parameters": tape.parameters,
-        "trainable": tape.trainable,
-        "sizes": [_size_to_json(s) for s in tape.sizes],
-        "kernels": [
-            [k.kind, [_size_to_json(s) for s in k.operations], [_size_to_json(s) for s in k.moved]]
-            for k in tape.kernels
-        ],
-        "labels": [[label.category, label.module, label.op] for label in tape.labels],
-        "phases": list(tape.phases),
-        "events": [value for event in tape.events for value in event],
-    }
-
-
-def tape_from_json(document: dict[str, Any]) -> Tape:
-    """The tape behind plain values.
-
-    Raises: ValueError where the schema is another; KeyError or TypeError where values are missing.
-    """
-    if document["schema"] != SCHEMA:
-        raise ValueError(f"schema {document['schema']}, this version reads {SCHEMA}")
-    flat = iter(document["events"])
-    return Tape(
-        key=document["key"],
-        versions=document["versions"],
-        layers=document["layers"],
-        traced_layers=document["traced_layers"],
-        template=document["template"],
-        parameters=document["parameters"],
-        trainable=document["trainable"],
-        sizes=tuple(_size_from_json(s) for s in document["sizes"]),
-        kernels=tuple(
-            Kernel(kind, tuple(map(_size_from_json, ops)), tuple(map(_size_from_json, moved)))
-            for kind, ops, moved in document["kernels"]
-        ),
-        labels=tuple(Label(*label) for label in document["labels"]),
-        phases=tuple(document["phases"]),
-        events=tuple(map(Event, flat, flat, flat, flat, flat)),
-    )
-
-
-def _size_to_json(size: Size) -> list[Any]:
-    return [size.scale, [list(f) for f in size.factors], size.per_layer, size.constant]
-
-
-def _size_from_json(value: list[Any]) -> Size:
-    scale, factors, per_layer, constant = value
-    return Size(scale, tuple(Factor(*f) for f in factors), per_layer, constant)
+            "A micro-batch of so many tokens fits no card.",
+            why=f"the loss would run in {further_tiles + TRACED_TILES} tiles of {TILE_TOKENS} tokens",
+            fix="use a smaller micro_batch or sequence_length",
+        )
+    events = list(tape.events)
+    if tape.template != NO_PART:
+        events = repeated(events, tape.template, tape.further_layers)
+    if tape.tiled:
+        events = repeated(events, TILES + TRACED_TILES // 2, further_tiles)
+    return events

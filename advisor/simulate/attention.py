@@ -4,13 +4,14 @@ torch picks one of its kernels by card, dtype, mask, head size and grouping. On 
 `F.scaled_dot_product_attention` is replaced by this choice, so the model's own code around it runs as it is.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
 from advisor.simulate.device import NAME
-from advisor.simulate.target import Target
+from advisor.target import Target
 
 _real = functional.scaled_dot_product_attention
 
@@ -18,24 +19,30 @@ _FLASH_HEAD_SIZE = 256  # sdp_utils.cpp, check_head_dim_size_flash
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def sdpa_for(target: Target) -> Any:
+class Question(NamedTuple):
+    """What `F.scaled_dot_product_attention` is asked; the names are torch's."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    attn_mask: torch.Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+
+def sdpa_for(target: Target) -> Callable[..., torch.Tensor]:
     """A stand-in for `F.scaled_dot_product_attention`."""
 
-    def sdpa(  # noqa: PLR0913 - torch's signature
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attn_mask: torch.Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,  # noqa: FBT001, FBT002
-        scale: float | None = None,
-        enable_gqa: bool = False,  # noqa: FBT001, FBT002
-    ) -> torch.Tensor:
-        if query.device.type != NAME:
-            return _real(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
-        query, key, value = _under_autocast(query, key, value)
-        kernel = choose(target, query, key, masked=attn_mask is not None)
-        return _RUN[kernel](query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    def sdpa(*args: Any, **kwargs: Any) -> torch.Tensor:
+        asked = Question(*args, **kwargs)
+        if asked.query.device.type != NAME:
+            return _real(*args, **kwargs)
+        if asked.query.shape[1] % asked.key.shape[1]:
+            raise ValueError(f"{asked.query.shape[1]} query heads can't share {asked.key.shape[1]} key heads")
+        asked = _under_autocast(asked)
+        return _RUN[choose(target, asked.query, asked.key, masked=asked.attn_mask is not None)](asked)
 
     return sdpa
 
@@ -57,30 +64,39 @@ def choose(target: Target, query: torch.Tensor, key: torch.Tensor, *, masked: bo
     return "math"
 
 
-def _under_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _under_autocast(asked: Question) -> Question:
     if not torch.is_autocast_enabled(NAME):
-        return tensors
-    return tuple(t.to(torch.get_autocast_dtype(NAME)) for t in tensors)
+        return asked
+    dtype = torch.get_autocast_dtype(NAME)
+    return asked._replace(query=asked.query.to(dtype), key=asked.key.to(dtype), value=asked.value.to(dtype))
 
 
-def _flash(query: Any, key: Any, value: Any, _: Any, dropout: float, causal: bool, scale: Any, __: bool) -> Any:  # noqa: E501, FBT001, PLR0913
+def _flash(asked: Question) -> torch.Tensor:
+    query, key, value, _, dropout, causal, scale, _ = asked
     op = torch.ops.aten._scaled_dot_product_flash_attention
-    return op(query, key, value, dropout, causal, return_debug_mask=False, scale=scale)[0]
+    output: torch.Tensor = op(query, key, value, dropout, causal, return_debug_mask=False, scale=scale)[0]
+    return output
 
 
-def _efficient(query: Any, key: Any, value: Any, mask: Any, dropout: float, causal: bool, scale: Any, _: bool) -> Any:  # noqa: E501, FBT001, PLR0913
+def _efficient(asked: Question) -> torch.Tensor:
+    query, key, value, mask, dropout, causal, scale, _ = asked
     if mask is not None and mask.dtype is torch.bool:
         # convert_boolean_attn_mask: an additive mask in the query's dtype.
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), float("-inf"))
     if mask is not None:
         mask = mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
     op = torch.ops.aten._scaled_dot_product_efficient_attention
-    return op(query, key, value, mask, query.requires_grad, dropout, causal, scale=scale)[0]
+    output: torch.Tensor = op(query, key, value, mask, query.requires_grad, dropout, causal, scale=scale)[0]
+    return output
 
 
-def _math(query: Any, key: Any, value: Any, mask: Any, dropout: float, causal: bool, scale: Any, gqa: bool) -> Any:  # noqa: E501, FBT001, PLR0913
+def _math(asked: Question) -> torch.Tensor:
+    query, key, value, mask, dropout, causal, scale, grouped = asked
     op = torch.ops.aten._scaled_dot_product_attention_math
-    return op(query, key, value, mask, dropout, causal, None, scale=scale, enable_gqa=gqa)[0]
+    output: torch.Tensor = op(
+        query, key, value, mask, dropout, causal, None, scale=scale, enable_gqa=grouped
+    )[0]
+    return output
 
 
 _RUN = {"flash": _flash, "efficient": _efficient, "math": _math}

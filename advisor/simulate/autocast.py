@@ -37,7 +37,7 @@ _FULL_UNLESS_NAMED = (
 # AT_FORALL_PROMOTE: the widest dtype among the arguments.
 _WIDEST = ("addcdiv", "addcmul", "atan2", "cross", "dot", "index_put", "tensordot", "scatter_add")
 
-_KEY = torch._C.DispatchKey.AutocastPrivateUse1
+_KEY: Any = torch._C.DispatchKey.AutocastPrivateUse1  # type: ignore[attr-defined]
 
 
 class _WeightCache:

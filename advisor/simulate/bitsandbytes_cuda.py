@@ -15,7 +15,9 @@ from unittest import mock
 import torch
 from bitsandbytes import _ops, cextension, functional
 
-from advisor.simulate.target import Target
+from advisor.simulate import uncompiled
+from advisor.simulate.device import NAME
+from advisor.target import Target
 
 Kernel = Callable[..., Any]
 
@@ -30,12 +32,6 @@ class _AbsentLibrary:
         return nothing
 
 
-class _Properties:
-    def __init__(self, target: Target) -> None:
-        self.multi_processor_count = target.multiprocessors
-        self.major, self.minor = target.compute_capability
-
-
 @functools.cache
 def cuda_kernels(target: Target) -> dict[str, Kernel]:
     """Name of a bitsandbytes op, such as `bitsandbytes::gemm_4bit`, to its Python CUDA kernel.
@@ -43,15 +39,10 @@ def cuda_kernels(target: Target) -> dict[str, Kernel]:
     Kernel choice inside them (fused or dequantised 4-bit product) is made for the target card.
     """
     kernels: dict[str, Kernel] = {}
-    for backend in ("default", "cuda"):  # CUDA's own replace the defaults
-        module = _execute(backend, kernels)
-        if backend == "cuda":
-            properties = _Properties(target)
-            module._gpu_dispatch_props = lambda _: (
-                properties.multi_processor_count,
-                properties.major,
-                properties.minor,
-            )
+    _execute("default", kernels)
+    cuda = _execute("cuda", kernels)  # CUDA's own replace the defaults
+    card = (target.multiprocessors, *target.compute_capability)
+    cuda._gpu_dispatch_props = lambda _: card
     return kernels
 
 
@@ -72,15 +63,15 @@ def _execute(backend: str, kernels: dict[str, Kernel]) -> Any:
     with (
         mock.patch.object(_ops, "register_kernel", collect),
         mock.patch.object(cextension, "lib", _AbsentLibrary()),
-        mock.patch.object(torch._C, "_cuda_getCurrentRawStream", lambda _: 0, create=True),
-        mock.patch.object(torch, "compile", _uncompiled),
+        mock.patch.object(torch._C, "_cuda_getCurrentRawStream", _zero, create=True),
+        mock.patch.object(torch, "compile", uncompiled),
     ):
         spec.loader.exec_module(module)
     return module
 
 
-def _uncompiled(function: Any = None, **_: Any) -> Any:
-    return function if function is not None else _uncompiled
+def _zero(_: object) -> int:
+    return 0
 
 
 class _NoContext:
@@ -96,7 +87,7 @@ class _NoContext:
 def absent_pointers() -> Iterator[None]:
     """Tensors of the simulated device have no memory, so their pointers are zero."""
     with (
-        mock.patch.object(functional, "get_ptr", lambda _: 0),
+        mock.patch.object(functional, "get_ptr", _zero),
         mock.patch.object(functional, "CUBLAS_Context", _NoContext),
         mock.patch.object(torch.Tensor, "data_ptr", _pointer),
     ):
@@ -107,8 +98,4 @@ _data_ptr = torch.Tensor.data_ptr
 
 
 def _pointer(tensor: torch.Tensor) -> int:
-    from advisor.simulate.device import NAME
-
     return 0 if tensor.device.type == NAME else _data_ptr(tensor)
-
-

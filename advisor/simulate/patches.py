@@ -3,10 +3,9 @@
 Each patch makes the real library take the path that it takes on CUDA; nothing of a step is rewritten.
 """
 
-import functools
-import types
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 from unittest import mock
 
@@ -17,18 +16,20 @@ import bitsandbytes.functional
 import torch
 import transformers.masking_utils
 import transformers.modeling_utils
-import trl.kernels.chunked_logprob as chunked_logprob
 import trl.trainer.utils
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 from transformers import TrainingArguments
+from trl.kernels import chunked_logprob
 
 from advisor.simulate.attention import sdpa_for
 from advisor.simulate.autocast import install_autocast
 from advisor.simulate.bitsandbytes_cuda import absent_pointers
 from advisor.simulate.device import NAME, simulated_device
-from advisor.simulate.recorder import Recorder, layer_of_name
+from advisor.simulate.parts import TEMPLATE
+from advisor.simulate.recorder import Recorder
+from advisor.simulate.subclasses import make_fake_subclass, replacing_apply
 
 
 @contextmanager
@@ -39,6 +40,7 @@ def simulated_libraries(card: Recorder) -> Iterator[None]:
         for patch in _patches(card):
             stack.enter_context(patch)
         stack.enter_context(absent_pointers())
+        stack.enter_context(_values_by_copy())
         try:
             yield
         finally:
@@ -51,11 +53,9 @@ def _patches(card: Recorder) -> list[Any]:
     device = property(lambda _: simulated_device(), lambda *_: None)
     return [
         # FakeTensors can't be swapped in place, so `module.to` replaces parameters.
-        patch(nn.Module, "_apply", _apply),
+        patch(nn.Module, "_apply", replacing_apply),
         # Subclasses of a FakeTensor (bitsandbytes' Params4bit, Int8Params) must be FakeTensors themselves.
-        patch(torch.Tensor, "_make_subclass", staticmethod(_make_subclass)),
-        # As torch does it for CUDA: written on the CPU, then copied to the card.
-        patch(torch, "tensor", _tensor),
+        patch(torch.Tensor, "_make_subclass", staticmethod(make_fake_subclass)),
         patch(functional, "scaled_dot_product_attention", sdpa_for(card.target)),
         # A FakeTensor mask counts as tracing, which always builds the whole mask; a card does not.
         patch(transformers.masking_utils, "is_tracing", lambda *_: False),
@@ -70,8 +70,36 @@ def _patches(card: Recorder) -> list[Any]:
         # PEFT asks whether autocast is on without naming a device, which means CUDA.
         patch(torch, "is_autocast_enabled", _is_autocast_enabled),
         patch(torch, "get_autocast_gpu_dtype", lambda: torch.get_autocast_dtype(NAME)),
+        *_foreach_patches(),
+        *_paged_patches(card),
         *_triton_patches(card),
     ]
+
+
+def _foreach_patches() -> list[Any]:
+    # torch works on whole lists of tensors at once where all are of a known type: a FakeTensor stands for one.
+    modules = [import_module(name) for name in ("torch.optim.optimizer", "torch.utils._foreach_utils")]
+    return [
+        mock.patch.object(module, "_foreach_supported_types", [*module._foreach_supported_types, FakeTensor])
+        for module in modules
+    ]
+
+
+def _paged_patches(card: Recorder) -> list[Any]:
+    """Managed memory of bitsandbytes is not the allocator's: the card pages it in from the host."""
+
+    def get_paged(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        with card.fake_mode:
+            paged: Any = torch.empty(shape, dtype=dtype)
+        paged.is_paged = True
+        paged.page_deviceid = device.index
+        made: torch.Tensor = paged
+        return made
+
+    patch = mock.patch.object
+    nothing = lambda *_, **__: None  # noqa: E731
+    functional_patches = (("get_paged", get_paged), ("fill", nothing), ("prefetch_tensor", nothing))
+    return [patch(bitsandbytes.functional, name, new) for name, new in functional_patches]
 
 
 def _triton_patches(card: Recorder) -> list[Any]:
@@ -111,22 +139,6 @@ def _addmm_fp32(card: Recorder) -> Any:
     return addmm
 
 
-def _apply(self: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:  # noqa: FBT001, FBT002
-    for child in self.children() if recurse else ():
-        child._apply(fn)
-    for name, parameter in list(self._parameters.items()):
-        if parameter is None:
-            continue
-        with torch.no_grad():
-            moved = fn(parameter)
-        if moved.dtype is not parameter.dtype or moved.device != parameter.device:
-            self._parameters[name] = nn.Parameter(moved, parameter.requires_grad)
-    for name, buffer in list(self._buffers.items()):
-        if buffer is not None:
-            self._buffers[name] = fn(buffer)
-    return self
-
-
 _real_accelerator_init = accelerate.Accelerator.__init__
 
 
@@ -158,90 +170,26 @@ def _is_autocast_enabled(device_type: str = NAME) -> bool:
     return bool(_real_is_autocast_enabled(device_type))
 
 
-_real_tensor = torch.tensor
-
-
-def _tensor(data: Any, *, device: Any = None, **kwargs: Any) -> torch.Tensor:
-    if device is None or torch.device(device).type != NAME:
-        return _real_tensor(data, device=device, **kwargs)
-    return _real_tensor(data, **kwargs).to(device)
-
-
-_real_make_subclass = torch.Tensor._make_subclass
-
-
-def _make_subclass(cls: Any, data: torch.Tensor, requires_grad: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
-    if not isinstance(data, FakeTensor):
-        return _real_make_subclass(cls, data, requires_grad, **kwargs)
-    tensor = data.detach()
-    tensor.__class__ = _fake_subclass(cls)
-    tensor.requires_grad_(requires_grad)
-    tensor._is_param = True
-    return tensor
-
-
-@functools.cache
-def _fake_subclass(cls: type) -> type:
-    """A FakeTensor with the methods of `cls`, whose data can be replaced by data on another device."""
-    subclass = type(cls.__name__, (FakeTensor,), {"data": property(_get_data, _set_data)})
-    for name, member in vars(cls).items():
-        if name not in ("__new__", "__dict__", "__weakref__", "__doc__"):
-            setattr(subclass, name, _rebound(member, subclass))
-    if cls is bitsandbytes.nn.Int8Params:
-        subclass._quantize = _quantize_int8
-    return subclass
-
-
-def _quantize_int8(parameter: Any, device: torch.device) -> Any:
-    """`Int8Params._quantize`, which puts data of the card into a tensor of the CPU: fakes can't."""
-    weight = parameter.data.contiguous().to(device=device, dtype=torch.float16)
-    quantised, scale, _ = bitsandbytes.functional.int8_vectorwise_quant(weight)
-    return bitsandbytes.nn.Int8Params(quantised, requires_grad=False, CB=quantised, SCB=scale)
-
-
-def _rebound(member: Any, owner: type) -> Any:
-    """The member with its `super()` looking above `owner`."""
-    if isinstance(member, classmethod | staticmethod):
-        return type(member)(_rebound(member.__func__, owner))
-    if not isinstance(member, types.FunctionType) or "__class__" not in member.__code__.co_freevars:
-        return member
-    cells = tuple(
-        types.CellType(owner) if name == "__class__" else cell
-        for name, cell in zip(member.__code__.co_freevars, member.__closure__ or (), strict=True)
-    )
-    rebound = types.FunctionType(
-        member.__code__, member.__globals__, member.__name__, member.__defaults__, cells
-    )
-    rebound.__kwdefaults__ = member.__kwdefaults__
-    return rebound
-
-
-_data = torch.Tensor.data
-
-
-def _get_data(tensor: FakeTensor) -> torch.Tensor:
-    plain: torch.Tensor = _data.__get__(tensor)
-    return plain
-
-
-def _set_data(tensor: FakeTensor, value: FakeTensor) -> None:
-    _data.__set__(tensor, value)
-    tensor.fake_device = value.fake_device
+@contextmanager
+def _values_by_copy() -> Iterator[None]:
+    """Numbers that become a tensor are written on the CPU, then copied to the card, as torch does it for CUDA."""
+    before = torch._C._only_lift_cpu_tensors()
+    torch._C._set_only_lift_cpu_tensors(True)  # noqa: FBT003 - torch's signature
+    try:
+        yield
+    finally:
+        torch._C._set_only_lift_cpu_tensors(before)
 
 
 def _warmup(card: Recorder) -> Any:
-    """transformers' one large allocation before loading, which leaves its block in the cache."""
+    """The loader's one large allocation before loading, which leaves its block in the cache."""
     total_bytes = transformers.modeling_utils.get_total_byte_count
 
     def warmup(model: Any, device_map: dict[str, Any], quantizer: Any) -> None:
         on_card = {name: simulated_device() for name in device_map}
         count = int(next(iter(total_bytes(model, on_card, quantizer).values())))
-        card.warm_up(count // 2 * 2, _layer_share(model, on_card, quantizer, total_bytes))
+        one = {name: device for name, device in on_card.items() if card.parts.of_name(name) == TEMPLATE}
+        share = int(next(iter(total_bytes(model, one, quantizer).values()), 0)) if one else 0
+        card.warm_up(count // 2 * 2, share)
 
     return warmup
-
-
-def _layer_share(model: Any, on_card: dict[str, Any], quantizer: Any, total_bytes: Any) -> int:
-    one = {name: device for name, device in on_card.items() if layer_of_name(name) == 0}
-    return int(next(iter(total_bytes(model, one, quantizer).values()), 0)) if one else 0
-
