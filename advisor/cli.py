@@ -1,0 +1,318 @@
+"""The command line: reads what the user typed, calls the parts, prints, and sets the exit code.
+
+stdout carries the result, stderr progress and notes. Nothing here imports torch until a command needs it.
+"""
+
+import gc
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from advisor.catalog.gpus import all_gpus, find_gpu, gpu_by_device_name
+from advisor.catalog.models import all_models, find_model
+from advisor.demo import MODEL_FOLDER
+from advisor.errors import AdvisorError, ExitCode
+from advisor.estimate import Estimator
+from advisor.estimate_rows import answer_rows
+from advisor.lanes import PlanOptions
+from advisor.planner import make_plan
+from advisor.plans import Plan, load_plan, plan_to_json, save_plan
+from advisor.records import Checkpointing, GpuSpec, Loss, Method, Precision
+from advisor.render import gpus_view, models_view, plan_view
+from advisor.tapes import TapeStore
+from advisor.train.request import RunRequest
+from advisor.units import parse_size_bytes
+
+app = typer.Typer(
+    help=(
+        "Plans LLM fine-tuning that fits: traces the real training step on a simulated GPU, recommends a "
+        "configuration, and runs it.\n\n"
+        "Exit codes: 0 done, 1 the answer is no, 2 bad usage, 3 the environment, 130 interrupted."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Listed(StrEnum):
+    """What `advisor show` lists."""
+
+    GPUS = "gpus"
+    MODELS = "models"
+
+
+Gpu = Annotated[str, typer.Option(help="A card (t4, rtx-4090, h200) or a size (16GB).")]
+ModelName = Annotated[
+    str, typer.Option(help="A catalog name, a size (8B), a hub name in the catalog, or a config.json.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command(
+    epilog="advisor plan --gpu 16GB --model 8B -o plan.json  |  advisor plan --gpu h200 --model ./config.json"
+)
+def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
+    gpu: Gpu,
+    model: ModelName,
+    method: Annotated[Method | None, typer.Option(help="Default: adapters (LoRA).")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Storage of the base weights.")] = None,
+    effective_batch: Annotated[int, typer.Option(min=1, max=4096, help="Sequences a step.")] = 16,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Sequences at a time.")] = None,
+    sequence_length: Annotated[int, typer.Option("--sequence-length", "--max-seq-length", min=2)] = 2048,
+    checkpointing: Annotated[Checkpointing | None, typer.Option()] = None,
+    loss: Annotated[Loss, typer.Option(help="chunked is TRL's, stock transformers' own.")] = Loss.CHUNKED,
+    lora_rank: Annotated[int, typer.Option(min=1)] = 16,
+    lora_targets: Annotated[str, typer.Option(help="all-linear, or names with commas.")] = "all-linear",
+    trainable_layers: Annotated[int, typer.Option(min=1, help="For last-layers.")] = 4,
+    reserve: Annotated[str, typer.Option(help="Memory for a display or others, such as 1GB.")] = "0B",
+    thorough: Annotated[bool, typer.Option(help="Trace also what the choice does not depend on.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Save the plan.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend a configuration for a card and a model, with reasons and what was rejected."""
+    gc.disable()  # a plan is over in a second; collecting what it makes takes a third of that
+    card, assumed_card = find_gpu(gpu)
+    spec, assumed_model = find_model(model)
+    if micro_batch is not None and effective_batch % micro_batch:
+        raise AdvisorError(
+            f"A micro-batch of {micro_batch} does not divide the effective batch of {effective_batch}.",
+            fix="choose a divisor, or another --effective-batch",
+        )
+    options = PlanOptions(
+        effective_batch=effective_batch,
+        sequence_length=sequence_length,
+        method=method,
+        precision=precision,
+        checkpointing=checkpointing,
+        micro_batch=micro_batch,
+        loss=loss,
+        lora_rank=lora_rank,
+        lora_targets=_targets(lora_targets),
+        trainable_layers=trainable_layers,
+        reserve_bytes=parse_size_bytes(reserve),
+        thorough=thorough,
+    )
+    with _estimator() as estimator:
+        made = make_plan(
+            spec,
+            card,
+            options,
+            estimator,
+            assumed=(*assumed_card, *assumed_model),
+            command=_run_command(sys.argv[1:], spec.hub_name or model, output),
+        )
+    if output is not None:
+        save_plan(made, output, force=force)
+        err.print(f"saved {output}")
+    if as_json:
+        _print_json(plan_to_json(made))
+    else:
+        _show_plan(made)
+
+
+@app.command(
+    epilog='advisor estimate rows.jsonl --json  |  echo \'{"model": "8B", "gpu": "t4"}\' | advisor estimate - --json'
+)
+def estimate(
+    file: Annotated[str, typer.Argument(help="One JSON object a line; - reads standard input.")],
+    as_json: Annotated[  # noqa: ARG001
+        bool, typer.Option("--json", help="Accepted for clarity; the answer is JSON.")
+    ] = True,
+) -> None:
+    """Answer what each config in a file costs: one JSON object a line in, one a line out."""
+    failed = False
+    with _estimator() as estimator:
+        for answer in answer_rows(_lines(file), estimator):
+            failed |= answer["error"] is not None
+            _print_json(answer, indent=None)
+    if failed:
+        raise typer.Exit(ExitCode.NO)
+
+
+@app.command(
+    epilog="advisor run plan.json --data train.jsonl --output run  |  advisor run plan.json --model ./llama --data d.jsonl --output run --epochs 2"
+)
+def run(  # noqa: PLR0913 - each is an ingredient of a run
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="What `advisor plan -o` wrote.")],
+    data: Annotated[Path, typer.Option(help="JSON lines with text, prompt and completion, or messages.")],
+    output: Annotated[Path, typer.Option(help="A folder for the weights and run.json.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A folder with weights, a hub name, or a catalog name (random weights)."),
+    ] = None,
+    eval_data: Annotated[Path | None, typer.Option(help="Default: the last 5 % of the examples.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1)] = None,
+    epochs: Annotated[float, typer.Option(min=0.001)] = 1.0,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Default: the method's.")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(min=0)] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    save_steps: Annotated[int, typer.Option(min=0, help="A checkpoint each so many steps; 0: none.")] = 0,
+    cap: Annotated[
+        str | None, typer.Option(help="Give the allocator no more than this, such as 14GiB.")
+    ] = None,
+    emulate_card: Annotated[bool, typer.Option(help="Give it only what the plan's card would.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in the output.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an earlier run in the output.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Execute a plan: train, save, and put what was measured beside what was predicted."""
+    planned = load_plan(plan_file)
+    if cap is not None and emulate_card:
+        raise AdvisorError("--cap and --emulate-card both limit the memory.", fix="give one of them")
+    cap_bytes = planned.card.usable_bytes if emulate_card else parse_size_bytes(cap) if cap else None
+    from advisor.train.compare import show_run
+    from advisor.train.report import report_to_json
+    from advisor.train.run import run_plan
+
+    report = run_plan(
+        planned,
+        RunRequest(
+            data=data,
+            output=output,
+            evaluation_data=eval_data,
+            model=model,
+            max_steps=max_steps,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            warmup_steps=warmup_steps,
+            seed=seed,
+            save_steps=save_steps,
+            cap_bytes=cap_bytes,
+            resume=resume,
+            force=force,
+        ),
+        err,
+    )
+    document = report_to_json(report)
+    if as_json:
+        _print_json(document)
+    else:
+        show_run(document, out)
+
+
+@app.command(epilog="advisor demo  |  advisor demo --output my-demo")
+def demo(
+    output: Annotated[Path, typer.Option(help="A folder for the adapter and run.json.")] = Path("demo-run"),
+) -> None:
+    """Plan an 8B model for a 16 GB card, then plan and run a real QLoRA fine-tune of a small model, here."""
+    with _estimator() as estimator:
+        card, assumed_card = find_gpu("16GB")
+        big, assumed_big = find_model("8B")
+        assumed = (*assumed_card, *assumed_big)
+        command = _run_command(["plan", "--gpu", "16GB", "--model", "8B"], big.hub_name, None)
+        _show_plan(make_plan(big, card, PlanOptions(), estimator, assumed=assumed, command=command))
+        here = _card_here()
+        small, assumed_small = find_model(str(MODEL_FOLDER))
+        made = make_plan(small, here or card, DEMO_OPTIONS, estimator, assumed=tuple(assumed_small))
+    plan_file = output / "plan.json"
+    save_plan(made, plan_file, force=True)
+    from advisor.demo.show import run_demo
+
+    run_demo(load_plan(plan_file), output, out)
+
+
+# The shipped model knows 1,024 tokens and reads entries of at most 245: blocks of 256 hold about one each.
+DEMO_OPTIONS = PlanOptions(precision=Precision.NF4, sequence_length=256, effective_batch=16, micro_batch=8)
+
+
+def _card_here() -> GpuSpec | None:
+    """The NVIDIA card of this machine, where there is one that the catalog knows."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return gpu_by_device_name(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))))
+    except pynvml.NVMLError:
+        return None
+
+
+@app.command(epilog="advisor show gpus  |  advisor show models --json")
+def show(what: Listed, as_json: AsJson = False) -> None:
+    """List the cards or the models of the catalog."""
+    from dataclasses import asdict
+
+    items: tuple[Any, ...] = all_gpus() if what is Listed.GPUS else all_models()
+    if as_json:
+        _print_json({"schema": 1, what.value: [asdict(item) for item in items]})
+    else:
+        out.print(gpus_view(items) if what is Listed.GPUS else models_view(items))
+
+
+def _targets(text: str) -> str | tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise AdvisorError("--lora-targets names no module.", fix="write all-linear, or q_proj,v_proj")
+    return names[0] if names == ("all-linear",) else names
+
+
+def _run_command(asked: list[str], model: str, saved: Path | None) -> str:
+    """One line to paste: it makes the plan file, unless it is saved already, and runs it."""
+    file = shlex.quote(str(saved or "plan.json"))
+    run_it = f"advisor run {file} --model {shlex.quote(model)} --data train.jsonl --output run"
+    return run_it if saved else f"advisor {shlex.join(asked)} -o {file} && {run_it}"
+
+
+def _show_plan(made: Plan) -> None:
+    out.print(plan_view(made))
+    out.print("\nRun it", style="bold")
+    out.print(f"  {made.command}", style="bold green", soft_wrap=True)
+
+
+def _lines(file: str) -> list[str]:
+    if file == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AdvisorError(
+            f"Can't read {file}.", why=str(error), fix="give a file of JSON lines, or -"
+        ) from error
+
+
+@contextmanager
+def _estimator() -> Iterator[Estimator]:
+    """An estimator that says on stderr when it must trace, for that takes seconds."""
+    store = TapeStore(on_trace=_say_tracing)
+    try:
+        yield Estimator(store)
+    finally:
+        store.close()
+
+
+def _say_tracing(count: int) -> None:
+    steps = "1 training step" if count == 1 else f"{count} training steps"
+    err.print(f"tracing {steps} on the simulated card (kept for next time) …", style="dim")
+
+
+def _print_json(document: dict[str, Any], indent: int | None = 2) -> None:
+    sys.stdout.write(json.dumps(document, indent=indent) + "\n")
+
+
+def main() -> None:
+    """The console script: errors that a user can act on become three lines and an exit code."""
+    try:
+        app()
+    except AdvisorError as error:
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(ExitCode.DONE)  # the reader, such as `head`, has seen enough
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""From a config to what it costs: tape, replay, interval."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from advisor.records import Basis, ByteInterval, Estimate, GpuSpec, ModelSpec, TrainConfig
+from advisor.replay.allocated import least_peak_bytes
+from advisor.replay.brief import brief
+from advisor.replay.memory import (
+    Outcome,
+    Program,
+    alive_at_peak,
+    minimum_reserved_bytes,
+    program,
+    replay,
+)
+from advisor.replay.shape import Shape
+from advisor.tape import Tape
+from advisor.tapes import TapeStore, Wanted, wanted
+from advisor.units import GIB
+
+# Without a card: the workspace of every architecture but Hopper; see catalog/gpus.toml for the source.
+_USUAL_CUBLAS_WORKSPACE_BYTES = 8_519_680
+# transformers 5.23 modeling_utils.py, caching_allocator_warmup: "max device memory - 1.2 GiB".
+_WARMUP_LEAVES_BYTES = int(1.2 * GIB)
+
+
+# How often the gap between the peaks is halved in search of the smallest cap.
+FINE, COARSE = 10, 2
+
+
+class Estimator:
+    """Answers for configs; remembers programs and outcomes, so that asking twice costs nothing."""
+
+    def __init__(self, store: TapeStore) -> None:
+        """Tapes come from the store."""
+        self.store = store
+        self._tapes: dict[str, Tape] = {}  # brief ones
+        self._programs: dict[str, Program] = {}
+        self._least: dict[tuple[str, Shape], int] = {}
+        self._outcomes: dict[tuple[str, Shape, int | None], Outcome] = {}
+
+    def prepare(self, model: ModelSpec, configs: list[TrainConfig], gpu: GpuSpec | None) -> None:
+        """Have the tapes of several configs made at once, in parallel."""
+        self.store.prepare([wanted(model, config, gpu) for config in configs])
+
+    def has_tape(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> bool:
+        """Whether the answer needs no trace."""
+        return self.store.find(wanted(model, config, gpu)) is not None
+
+    def outcome(
+        self,
+        model: ModelSpec,
+        config: TrainConfig,
+        gpu: GpuSpec | None,
+        *,
+        cap_bytes: int | None = None,
+    ) -> Outcome:
+        """The replay of the config on the card: peaks and retries.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        name, made = self._program(model, config, gpu)
+        shape = shape_on(config, gpu)
+        key = (name, shape, cap_bytes)
+        if key not in self._outcomes:
+            self._outcomes[key] = replay(made, shape, cap_bytes)
+        return self._outcomes[key]
+
+    def least_bytes(
+        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, like: TrainConfig | None = None
+    ) -> int:
+        """Less than this the config does not reserve; quick, where the tape is at hand.
+
+        With `like`, the shape is read off that config's tape: a hint of what to trace, never an answer.
+        """
+        ask, shape = wanted(model, like or config, gpu), shape_on(config, gpu)
+        key = (ask.digest, shape)
+        if key not in self._least:
+            self._least[key] = least_peak_bytes(self._tape(ask), shape)
+        return _interval(config, "allocated", self._least[key]).low
+
+    def estimate(
+        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, *, halvings: int = FINE
+    ) -> Estimate:
+        """The whole answer; `halvings` as `minimum_reserved_bytes` takes it.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        _, made = self._program(model, config, gpu)
+        shape = shape_on(config, gpu)
+        outcome = self.outcome(model, config, gpu)
+        reserved = reserved_interval(config, outcome)
+        return Estimate(
+            basis=Basis.SIMULATED,
+            static_bytes=outcome.static_bytes,
+            peak_allocated_bytes=_interval(config, "allocated", outcome.peak_allocated_bytes),
+            peak_reserved_bytes=reserved,
+            minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
+            peak_device_bytes=None if gpu is None else _on_device(reserved, gpu),
+            phases=tuple(outcome.phase_allocated_bytes.items()),
+            at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
+        )
+
+    def _tape(self, ask: Wanted) -> Tape:
+        if ask.digest not in self._tapes:
+            self._tapes[ask.digest] = brief(self.store.get(ask))
+        return self._tapes[ask.digest]
+
+    def _program(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
+        ask = wanted(model, config, gpu)
+        tape = self._tape(ask)
+        tiles = max(0, tape.further_tiles(config.micro_batch, config.sequence_length))
+        name = f"{ask.digest}+{tiles}"
+        if name not in self._programs:
+            self._programs[name] = program(tape, tiles)
+        return name, self._programs[name]
+
+
+def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
+    """The batch, and the sizes that the card decides."""
+    return Shape(
+        micro_batch=config.micro_batch,
+        sequence_length=config.sequence_length,
+        cublas_workspace_bytes=gpu.cublas_workspace_bytes if gpu else _USUAL_CUBLAS_WORKSPACE_BYTES,
+        loader_warmup_limit_bytes=gpu.memory_bytes - _WARMUP_LEAVES_BYTES if gpu else None,
+        allocator=config.allocator,
+    )
+
+
+def reserved_interval(config: TrainConfig, outcome: Outcome) -> ByteInterval:
+    """The reserved peak with the range of real outcomes."""
+    return _interval(config, "reserved", outcome.peak_reserved_bytes)
+
+
+def _interval(config: TrainConfig, figure: str, value_bytes: int) -> ByteInterval:
+    below, above = _residual(config.precision.value)[figure]
+    low, high = int(value_bytes * (1 - below)), int(value_bytes * (1 + above))
+    return ByteInterval(value=value_bytes, low=low, high=high)
+
+
+@cache
+def _residual(precision: str) -> dict[str, Any]:
+    table = tomllib.loads(files("advisor").joinpath("residuals.toml").read_text(encoding="utf-8"))
+    return next(row for row in table["residual"] if precision in row["precisions"])
+
+
+def _on_device(reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:
+    """NVML counts as used also what the driver keeps of the board, which torch does not see."""
+    beside, doubt = gpu.context_bytes + gpu.driver_bytes, gpu.context_uncertainty_bytes
+    return ByteInterval(
+        value=reserved.value + beside,
+        low=reserved.low + beside - doubt,
+        high=reserved.high + beside + doubt,
+    )

@@ -1,0 +1,159 @@
+"""The ways to train that a plan chooses among: method and precision, in order of preference.
+
+A lane fixes what changes the result of training (method, precision of the base, compute dtype); within a
+lane, micro-batch and checkpointing change only memory and speed.
+"""
+
+from dataclasses import dataclass, replace
+
+from advisor.records import (
+    Allocator,
+    Attention,
+    Autocast,
+    Checkpointing,
+    GpuSpec,
+    Loss,
+    Method,
+    ModelSpec,
+    Precision,
+    TrainConfig,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanOptions:
+    """What the user fixed; None leaves it to the planner."""
+
+    effective_batch: int = 16  # sequences behind one optimizer step
+    sequence_length: int = 2048
+    method: Method | None = None
+    precision: Precision | None = None
+    checkpointing: Checkpointing | None = None
+    micro_batch: int | None = None
+    loss: Loss = Loss.CHUNKED
+    optimizer: str = "adamw_torch_fused"
+    lora_rank: int = 16
+    lora_targets: str | tuple[str, ...] = "all-linear"
+    trainable_layers: int = 4
+    attention: Attention = Attention.AUTO
+    allocator: Allocator = Allocator.DEFAULT
+    reserve_bytes: int = 0  # for a display, or other programs
+    thorough: bool = False  # examine also what the choice does not depend on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One method over one precision."""
+
+    label: str
+    config: TrainConfig
+    checkpointing: Checkpointing  # the kind to use where activations must be recomputed
+    floor_bytes_per_parameter: float  # of what can't be avoided: weights; trained ones thrice more
+    unsupported: str = ""  # why the card can't do it at all
+
+    @property
+    def floor_is_of(self) -> str:
+        """What the floor counts, in words."""
+        if self.config.method is Method.FULL:
+            return "weights, gradients and optimizer states"
+        return "the weights"
+
+    def floor_bytes(self, model: ModelSpec) -> int:
+        """Less than this no config of the lane takes."""
+        return int(model.parameters * self.floor_bytes_per_parameter)
+
+    def with_shape(self, micro_batch: int, options: PlanOptions, kind: Checkpointing) -> TrainConfig:
+        """The lane's config at one micro-batch, keeping the effective batch."""
+        return replace(
+            self.config,
+            micro_batch=micro_batch,
+            accumulation_steps=options.effective_batch // micro_batch,
+            checkpointing=kind,
+        )
+
+
+_BYTES = {
+    Precision.FP32: 4.0,
+    Precision.BF16: 2.0,
+    Precision.FP16: 2.0,
+    Precision.INT8: 1.0,
+    Precision.NF4: 0.5,
+    Precision.NF4_SINGLE: 0.5,
+}
+_NAMES = {
+    Precision.FP32: "FP32",
+    Precision.BF16: "BF16",
+    Precision.FP16: "FP16",
+    Precision.INT8: "8-bit",
+    Precision.NF4: "NF4",
+    Precision.NF4_SINGLE: "NF4 (single)",
+}
+_TRAINED_COPIES = 4  # weight, gradient, and AdamW's two moments, each in the weight's dtype
+
+
+def lanes(gpu: GpuSpec, options: PlanOptions) -> list[Lane]:
+    """Every lane, best first: adapters before whole layers, and the least quantised base first.
+
+    NF4 comes before 8-bit: it is smaller and, in bitsandbytes, faster; QLoRA (Dettmers et al. 2023,
+    table 3) finds NF4 with double quantisation on a par with 16-bit adapters. FP32 comes last: a frozen
+    base gains nothing from bits that the compute dtype drops. Only what the user fixed is left in.
+    """
+    half = Precision.BF16 if gpu.bf16 else Precision.FP16
+    other = Precision.FP16 if gpu.bf16 else Precision.BF16
+    adapters = (half, Precision.NF4, Precision.NF4_SINGLE, Precision.INT8, other, Precision.FP32)
+    whole = (Precision.FP32, Precision.BF16) if gpu.bf16 else (Precision.FP32,)
+    made = [_lane(Method.LORA, p, gpu, options) for p in adapters]
+    made += [_lane(m, p, gpu, options) for m in (Method.LAST_LAYERS, Method.FULL) for p in whole]
+    return [lane for lane in made if _asked(lane.config, options)]
+
+
+def _asked(config: TrainConfig, options: PlanOptions) -> bool:
+    if config.precision is Precision.NF4_SINGLE and options.precision is not Precision.NF4_SINGLE:
+        return False  # double quantisation is smaller and costs nothing measurable
+    right_method = options.method in (None, config.method)
+    return right_method and options.precision in (None, config.precision)
+
+
+def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptions) -> Lane:
+    config = TrainConfig(
+        method=method,
+        precision=precision,
+        autocast=_autocast(precision, gpu),
+        sequence_length=options.sequence_length,
+        optimizer=options.optimizer,
+        trainable_layers=options.trainable_layers,
+        lora_rank=options.lora_rank,
+        lora_targets=options.lora_targets,
+        attention=options.attention,
+        loss=options.loss,
+        allocator=options.allocator,
+    )
+    # LLM.int8 keeps each layer's input through non-reentrant checkpointing: docs/decisions.
+    int8 = precision is Precision.INT8
+    return Lane(
+        label=_label(method, precision, options),
+        config=config,
+        checkpointing=Checkpointing.REENTRANT if int8 else Checkpointing.NON_REENTRANT,
+        floor_bytes_per_parameter=_BYTES[precision] * (_TRAINED_COPIES if method is Method.FULL else 1),
+        unsupported=_unsupported(precision, gpu),
+    )
+
+
+def _autocast(precision: Precision, gpu: GpuSpec) -> Autocast:
+    if precision is Precision.FP16:
+        return Autocast.FP16
+    return Autocast.BF16 if gpu.bf16 else Autocast.FP16
+
+
+def _label(method: Method, precision: Precision, options: PlanOptions) -> str:
+    if method is Method.FULL:
+        return f"{_NAMES[precision]} full fine-tune"
+    if method is Method.LAST_LAYERS:
+        return f"{_NAMES[precision]} last {options.trainable_layers} layers"
+    return "QLoRA, NF4" if precision is Precision.NF4 else f"{_NAMES[precision]} LoRA"
+
+
+def _unsupported(precision: Precision, gpu: GpuSpec) -> str:
+    if precision is Precision.BF16 and not gpu.bf16:
+        return f"{gpu.name} has no bf16"
+    return ""

@@ -1,0 +1,151 @@
+"""What a person reads: plans, estimates and lists, for a terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from advisor.catalog.gpus import usable_bytes
+from advisor.plans import Alternative, Plan
+from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
+from advisor.units import GIB, gib
+
+_BAR_CELLS = 40
+# One colour a category, also told apart by order; a terminal without colour still shows the numbers.
+_COLOURS = {
+    "parameter": "blue",
+    "quantisation state": "cyan",
+    "optimizer state": "magenta",
+    "gradient": "red",
+    "activation": "green",
+    "logits/loss": "yellow",
+    "workspace": "white",
+    "buffer": "bright_black",
+}
+
+
+def plan_view(plan: Plan) -> RenderableType:
+    """The plan but for its command, which must stay on one line: choice, memory, what lost, assumptions."""
+    parts: list[RenderableType] = [
+        Text(f"{plan.model.name} on {plan.card.name}", style="bold"),
+        _choices(plan),
+        _heading("Memory"),
+        _memory(plan),
+        _at_peak(plan.estimate),
+        _heading("Not chosen"),
+        _alternatives(plan.alternatives, plan.card.usable_bytes),
+        _heading("Assumed"),
+        _bullets(plan.assumptions),
+    ]
+    return Group(*parts)
+
+
+def _heading(text: str) -> RenderableType:
+    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
+
+
+def _grid(*justify: str) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for how in justify:
+        table.add_column(justify=how, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _choices(plan: Plan) -> RenderableType:
+    table = _grid("left", "left", "left")
+    for choice in plan.choices:
+        table.add_row(f"  {choice.name}", Text(choice.value, style="bold"), Text(choice.reason.text, "dim"))
+    return table
+
+
+def _memory(plan: Plan) -> RenderableType:
+    estimate, card = plan.estimate, plan.card
+    table = _grid("left", "right", "left")
+    rows = (
+        ("peak allocated", estimate.peak_allocated_bytes, "what the tensors hold"),
+        ("peak reserved", estimate.peak_reserved_bytes, f"of {gib(card.usable_bytes)} that the card gives"),
+        ("on the card", estimate.peak_device_bytes, f"of {gib(card.board_bytes)}, as NVML counts"),
+    )
+    for name, figure, against in rows:
+        if figure is not None:
+            table.add_row(f"  {name}", Text(gib(figure.value), "bold"), f"{against}; 90 %: {_range(figure)}")
+    least = estimate.minimum_reserved_bytes
+    table.add_row("  smallest cap", gib(least), "runs, with the cache emptied on the way")
+    peak = max(estimate.phases, key=lambda phase: phase[1])[0]
+    table.add_row("  peak phase", peak, f"basis: {estimate.basis.value}")
+    return table
+
+
+def _range(figure: ByteInterval) -> str:
+    return f"{figure.low / GIB:.2f} to {figure.high / GIB:.2f}"
+
+
+def _at_peak(estimate: Estimate) -> RenderableType:
+    total = estimate.peak_allocated_bytes.value
+    bar = Text("  ")
+    for category, size in estimate.at_peak:
+        bar.append("█" * round(_BAR_CELLS * size / total), style=_COLOURS.get(category, "white"))
+    legend = Text("  ")
+    for category, size in estimate.at_peak:
+        if size * 200 >= total:
+            legend.append("■ ", style=_COLOURS.get(category, "white"))
+            legend.append(f"{category} {gib(size)}   ")
+    return Group(bar, legend)
+
+
+def _alternatives(alternatives: Sequence[Alternative], usable_bytes: int) -> RenderableType:
+    table = _grid("left", "right", "left")
+    for lost in alternatives:
+        needs = f"{'≥ ' if lost.lower_bound else ''}{lost.needed_bytes / GIB:.2f} of {gib(usable_bytes)}"
+        style = "red" if lost.needed_bytes > usable_bytes else ""
+        table.add_row(f"  {lost.label}", Text(needs, style), Text(lost.reason.text, "dim"))
+    return table
+
+
+def _bullets(lines: Iterable[str]) -> RenderableType:
+    table = _grid("left", "left")
+    for line in lines:
+        table.add_row("  ·", line)
+    return table
+
+
+def gpus_view(gpus: Iterable[GpuSpec]) -> RenderableType:
+    """The cards of the catalog, sizes in GiB; their full names are in the JSON."""
+    table = _list_table("name", "torch sees", "usable", "cc", "bf16", "GB/s", "TFLOP/s")
+    for gpu in gpus:
+        table.add_row(
+            gpu.slug,
+            f"{gpu.memory_bytes / GIB:.2f}",
+            f"{usable_bytes(gpu) / GIB:.2f}",
+            ".".join(map(str, gpu.compute_capability)),
+            "yes" if gpu.bf16 else "no",
+            f"{gpu.bandwidth_bytes_per_second / 1e9:,.0f}",
+            f"{gpu.matmul_flops_per_second / 1e12:,.0f}",
+        )
+    return table
+
+
+def _list_table(first: str, *others: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for title in others:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
+
+
+def models_view(models: Iterable[ModelSpec]) -> RenderableType:
+    """The models of the catalog."""
+    table = _list_table("name", "type", "parameters", "layers", "hidden", "vocabulary")
+    for model in models:
+        facts = model.config
+        table.add_row(
+            model.name,
+            str(facts["model_type"]),
+            f"{model.parameters / 1e9:,.2f} B",
+            str(facts["num_hidden_layers"]),
+            f"{facts['hidden_size']:,}",
+            f"{facts['vocab_size']:,}",
+        )
+    return table

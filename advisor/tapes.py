@@ -1,0 +1,174 @@
+"""Where tapes come from: shipped with the project, kept from an earlier trace, or traced now.
+
+Tracing runs in processes of its own, two at a time: it needs torch, and what answers from a kept tape
+does not.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import advisor
+from advisor.errors import AdvisorError, ExitCode
+from advisor.records import GpuSpec, ModelSpec, TrainConfig
+from advisor.regime import regime_of
+from advisor.tape import Tape
+from advisor.tape_file import load_tape
+from advisor.target import Target, target_of
+from advisor.tracers import Tracers
+
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
+# What a config.json says that changes nothing of a step.
+_IDLE_FACTS = ("_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One tape: a model, a way to train it, and the card whose kernels it takes."""
+
+    model: ModelSpec
+    config: TrainConfig
+    target: Target
+
+    @property
+    def digest(self) -> str:
+        """The tape's name: the same for every shape of the regime, whoever asks."""
+        facts = {k: v for k, v in self.model.config.items() if k not in _IDLE_FACTS}
+        key = regime_of(self.config).key(self.config, self.target.family)
+        text = json.dumps({"facts": facts, "key": key}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def wanted(model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> Wanted:
+    """The tape that answers for the config on the card."""
+    return Wanted(model, config, target_of(gpu))
+
+
+class TapeStore:
+    """Finds tapes, and has missing ones traced. Kept tapes lie in `cache_folder`."""
+
+    def __init__(
+        self,
+        cache_folder: Path | None = None,
+        shipped_folder: Path | None = None,
+        *,
+        may_trace: bool = True,
+        any_versions: bool = False,
+        on_trace: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """`any_versions`: accept a tape of other package versions, as where nothing can be traced.
+
+        `on_trace` is told how many tapes are about to be traced.
+        """
+        self.cache_folder = cache_folder or default_cache_folder()
+        self.shipped_folder = shipped_folder or default_shipped_folder()
+        self.may_trace = may_trace
+        self.any_versions = any_versions
+        self.on_trace = on_trace
+        self._tapes: dict[str, Tape] = {}
+        self._failed: dict[str, AdvisorError] = {}
+        self._tracers: Tracers | None = None
+        self.traced = 0  # tapes that were made because none was there
+
+    def find(self, ask: Wanted) -> Tape | None:
+        """The tape, if it is there and of the installed versions."""
+        if ask.digest in self._tapes:
+            return self._tapes[ask.digest]
+        for path in (self.shipped_folder / f"{ask.digest}.tape", self.cache_folder / f"{ask.digest}.tape"):
+            tape = _readable(path)
+            if tape is not None and (self.any_versions or tape.versions == installed_versions()):
+                self._tapes[ask.digest] = tape
+                return tape
+        return None
+
+    def get(self, ask: Wanted) -> Tape:
+        """The tape, traced if it must be.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        self.prepare([ask])
+        tape = self.find(ask)
+        if ask.digest in self._failed:
+            raise self._failed[ask.digest]
+        if tape is None:
+            raise AdvisorError(
+                f"There is no tape for {ask.model.name}.",
+                why="nothing was traced for it, and tracing is off here",
+                fix="run the same question on a machine with the pinned packages",
+                exit_code=ExitCode.ENVIRONMENT,
+            )
+        return tape
+
+    def prepare(self, asks: Iterable[Wanted]) -> None:
+        """Have every missing tape traced; `get` tells of one that can't be."""
+        missing = {ask.digest: ask for ask in asks if self._is_missing(ask)}
+        if not missing or not self.may_trace:
+            return
+        if self._tracers is None:
+            self._tracers = Tracers()
+        self.on_trace(len(missing))
+        errors = self._tracers.trace([self._request(ask) for ask in missing.values()])
+        self._failed |= {d: e for d, e in zip(missing, errors, strict=True) if e is not None}
+        self.traced += len(missing)
+
+    def _is_missing(self, ask: Wanted) -> bool:
+        return ask.digest not in self._failed and self.find(ask) is None
+
+    def close(self) -> None:
+        """End the processes that trace, if there are any."""
+        if self._tracers is not None:
+            self._tracers.close()
+
+    def _request(self, ask: Wanted) -> dict[str, Any]:
+        return {
+            "id": ask.digest,
+            "facts": ask.model.config,
+            "config": ask.config.to_json(),
+            "compute_capability": list(ask.target.compute_capability),
+            "multiprocessors": ask.target.multiprocessors,
+            "path": str(self.cache_folder / f"{ask.digest}.tape"),
+        }
+
+
+def _readable(path: Path) -> Tape | None:
+    """The tape at the path; None where there is none, or where it is of another schema."""
+    if not path.is_file():
+        return None
+    try:
+        return load_tape(path)
+    except AdvisorError:
+        return None  # it will be traced again and replaced
+
+
+@cache
+def installed_versions() -> dict[str, str]:
+    """Version of each package whose code a tape records, without a build's local mark (`+cpu`)."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:
+        return "absent"
+
+
+def default_cache_folder() -> Path:
+    """`$ADVISOR_CACHE`, else `advisor` in the user's cache folder."""
+    if chosen := os.environ.get("ADVISOR_CACHE"):
+        return Path(chosen) / "tapes"
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "advisor" / "tapes"
+
+
+def default_shipped_folder() -> Path:
+    """In an installed package `advisor/_shipped`, in a checkout `profiles`."""
+    package = Path(advisor.__file__).parent
+    inside = package / "_shipped" / "tapes"
+    return inside if inside.is_dir() else package.parent / "profiles" / "tapes"
