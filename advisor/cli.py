@@ -22,7 +22,7 @@ from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import Estimator
 from advisor.estimate_rows import answer_rows
-from advisor.lanes import PlanOptions
+from advisor.lanes import DEMO_OPTIONS, PlanOptions
 from advisor.planner import make_plan
 from advisor.plans import Plan, load_plan, plan_to_json, save_plan
 from advisor.records import Checkpointing, GpuSpec, Loss, Method, Precision
@@ -213,18 +213,15 @@ def demo(
         assumed = (*assumed_card, *assumed_big)
         command = _run_command(["plan", "--gpu", "16GB", "--model", "8B"], big.hub_name, None)
         _show_plan(make_plan(big, card, PlanOptions(), estimator, assumed=assumed, command=command))
-        here = _card_here()
+        # Without a card the CPU trains, which computes bf16: so for a card of that size that does, too.
+        here = _card_here() or find_gpu("rtx-4060-ti-16gb")[0]
         small, assumed_small = find_model(str(MODEL_FOLDER))
-        made = make_plan(small, here or card, DEMO_OPTIONS, estimator, assumed=tuple(assumed_small))
+        made = make_plan(small, here, DEMO_OPTIONS, estimator, assumed=tuple(assumed_small))
     plan_file = output / "plan.json"
     save_plan(made, plan_file, force=True)
     from advisor.demo.show import run_demo
 
     run_demo(load_plan(plan_file), output, out)
-
-
-# The shipped model knows 1,024 tokens and reads entries of at most 245: blocks of 256 hold about one each.
-DEMO_OPTIONS = PlanOptions(precision=Precision.NF4, sequence_length=256, effective_batch=16, micro_batch=8)
 
 
 def _card_here() -> GpuSpec | None:

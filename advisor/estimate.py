@@ -80,7 +80,7 @@ class Estimator:
         key = (ask.digest, shape)
         if key not in self._least:
             self._least[key] = least_peak_bytes(self._tape(ask), shape)
-        return _interval(config, "allocated", self._least[key]).low
+        return _interval(config, gpu, "allocated", self._least[key]).low
 
     def estimate(
         self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, *, halvings: int = FINE
@@ -92,11 +92,11 @@ class Estimator:
         _, made = self._program(model, config, gpu)
         shape = shape_on(config, gpu)
         outcome = self.outcome(model, config, gpu)
-        reserved = reserved_interval(config, outcome)
+        reserved = reserved_interval(config, gpu, outcome)
         return Estimate(
             basis=Basis.SIMULATED,
             static_bytes=outcome.static_bytes,
-            peak_allocated_bytes=_interval(config, "allocated", outcome.peak_allocated_bytes),
+            peak_allocated_bytes=_interval(config, gpu, "allocated", outcome.peak_allocated_bytes),
             peak_reserved_bytes=reserved,
             minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
             peak_device_bytes=None if gpu is None else _on_device(reserved, gpu),
@@ -130,21 +130,31 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
     )
 
 
-def reserved_interval(config: TrainConfig, outcome: Outcome) -> ByteInterval:
+def reserved_interval(config: TrainConfig, gpu: GpuSpec | None, outcome: Outcome) -> ByteInterval:
     """The reserved peak with the range of real outcomes."""
-    return _interval(config, "reserved", outcome.peak_reserved_bytes)
+    return _interval(config, gpu, "reserved", outcome.peak_reserved_bytes)
 
 
-def _interval(config: TrainConfig, figure: str, value_bytes: int) -> ByteInterval:
-    below, above = _residual(config.precision.value)[figure]
-    low, high = int(value_bytes * (1 - below)), int(value_bytes * (1 + above))
+def _interval(config: TrainConfig, gpu: GpuSpec | None, figure: str, value_bytes: int) -> ByteInterval:
+    below, above = _band(config.precision.value, figure)
+    factor = 1 if gpu is not None and _was_measured(gpu) else _residuals()["elsewhere_factor"]
+    low, high = int(value_bytes * (1 - factor * below)), int(value_bytes * (1 + factor * above))
     return ByteInterval(value=value_bytes, low=low, high=high)
 
 
+def _was_measured(gpu: GpuSpec) -> bool:
+    return list(gpu.compute_capability) in _residuals()["measured_capabilities"]
+
+
+def _band(precision: str, figure: str) -> tuple[float, float]:
+    row = next(row for row in _residuals()["residual"] if precision in row["precisions"])
+    below, above = row[figure]
+    return below, above
+
+
 @cache
-def _residual(precision: str) -> dict[str, Any]:
-    table = tomllib.loads(files("advisor").joinpath("residuals.toml").read_text(encoding="utf-8"))
-    return next(row for row in table["residual"] if precision in row["precisions"])
+def _residuals() -> dict[str, Any]:
+    return tomllib.loads(files("advisor").joinpath("residuals.toml").read_text(encoding="utf-8"))
 
 
 def _on_device(reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:

@@ -41,6 +41,10 @@ class PlanOptions:
     thorough: bool = False  # examine also what the choice does not depend on
 
 
+# The shipped model reads entries of at most 245 tokens: a block of 256 holds about one.
+DEMO_OPTIONS = PlanOptions(precision=Precision.NF4, sequence_length=256, effective_batch=16, micro_batch=8)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """One method over one precision."""

@@ -92,6 +92,9 @@ class _Search:
         if self._hopeless(lane):
             return None
         small, plain = self._smallest(lane), self._smallest(lane, Checkpointing.NONE)
+        if self._is_cheap(small) and not self._bound(small).fits:
+            self._lost(lane, self._bound(small), "does-not-fit")
+            return None
         self.estimator.prepare(self.model, [small, plain], self.gpu)
         if plain != small:
             found = self._largest(lane, plain)
@@ -164,7 +167,7 @@ class _Search:
         if not bound.fits:
             return bound
         outcome = self.estimator.outcome(self.model, config, self.gpu)
-        needed = reserved_interval(config, outcome).high
+        needed = reserved_interval(config, self.gpu, outcome).high
         return Found(config, needed, needed <= self.usable)
 
     def _lost(self, lane: Lane, found: Found, code: str, how: str = "") -> None:
@@ -229,7 +232,8 @@ class _Search:
         )
 
     def _nothing_fits(self) -> AdvisorError:
-        least = min(self.record, key=lambda a: a.needed_bytes, default=None)
+        could = [a for a in self.record if a.reason.code != "unsupported"]
+        least = min(could, key=lambda a: a.needed_bytes, default=None)
         if least is None:
             return AdvisorError(
                 "No way to train is left.",
@@ -247,13 +251,18 @@ class _Search:
 
     def _way_out(self, least: Alternative) -> str:
         """The longest sequence that would fit, else the memory to look for."""
-        if least.reason.code != "too-many-weights":
-            for halving in range(1, _LONGEST_HALVINGS + 1):
-                length = self.options.sequence_length >> halving
+        lane = next(lane for lane in self.lanes if least.label.startswith(lane.label))
+        if lane.floor_bytes(self.model) <= self.usable:
+            for length in self._shorter():
                 config = replace(least.config, sequence_length=length)
-                if length >= 1 and self._try(config).fits:
+                hint = self.estimator.least_bytes(self.model, config, self.gpu, least.config)
+                if hint <= self.usable and self._try(config).fits:
                     return f"--sequence-length {length} fits; or a card with more memory"
         return f"a card that gives at least {gib(least.needed_bytes)}, or a smaller model"
+
+    def _shorter(self) -> list[int]:
+        halves = (self.options.sequence_length >> n for n in range(1, _LONGEST_HALVINGS + 1))
+        return [length for length in halves if length > 1]
 
 
 def _divisors(number: int) -> list[int]:

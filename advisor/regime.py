@@ -6,6 +6,7 @@ from typing import Any
 
 from advisor.records import Loss, Method, Precision, TrainConfig
 from advisor.tape import TILE_TOKENS, TRACED_TILES, loss_tiles
+from advisor.target import Target
 
 # bitsandbytes 0.50 may fuse the 4-bit product up to here; `backends/cuda/ops.py`, _gemm_4bit_custom_max_m
 _FUSED_TOKENS = 1536
@@ -42,7 +43,7 @@ class Regime:
         """Whether the tape is to repeat a tile of the loss."""
         return self.tiles == TRACED_TILES and not self.exact[0]
 
-    def key(self, config: TrainConfig, family: str) -> dict[str, Any]:
+    def key(self, config: TrainConfig, target: Target) -> dict[str, Any]:
         """What tells this tape from others of the same model."""
         fields = {k: v for k, v in config.to_json().items() if k not in _NOT_IN_KEY}
         fields["accumulation_steps"] = min(config.accumulation_steps, 2)
@@ -51,7 +52,8 @@ class Regime:
         if config.method is not Method.LAST_LAYERS:
             fields.pop("trainable_layers")
         return fields | {
-            "family": family,
+            # For few tokens bitsandbytes chooses its 4-bit kernel by the very card.
+            "family": target.model if self.exact[0] else target.family,
             "single": self.single,
             "tiles": self.tiles,
             "window": self.window,

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,15 @@ class Wanted:
     target: Target
 
     @property
+    def key(self) -> dict[str, Any]:
+        """What the tape says it was recorded for."""
+        return regime_of(self.config, self.model.config).key(self.config, self.target)
+
+    @property
     def digest(self) -> str:
         """The tape's name: the same for every shape of the regime, whoever asks."""
         facts = {k: v for k, v in self.model.config.items() if k not in _IDLE_FACTS}
-        key = regime_of(self.config).key(self.config, self.target.family)
-        text = json.dumps({"facts": facts, "key": key}, sort_keys=True, separators=(",", ":"))
+        text = json.dumps({"facts": facts, "key": self.key}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -80,12 +84,20 @@ class TapeStore:
         """The tape, if it is there and of the installed versions."""
         if ask.digest in self._tapes:
             return self._tapes[ask.digest]
-        for path in (self.shipped_folder / f"{ask.digest}.tape", self.cache_folder / f"{ask.digest}.tape"):
-            tape = _readable(path)
-            if tape is not None and (self.any_versions or tape.versions == installed_versions()):
+        for path in (self._shipped.get(ask.digest), self.cache_folder / f"{ask.digest}.tape"):
+            tape = _readable(path) if path else None
+            if tape is not None and tape.key == ask.key and self._is_current(tape):
                 self._tapes[ask.digest] = tape
                 return tape
         return None
+
+    def _is_current(self, tape: Tape) -> bool:
+        return self.any_versions or tape.versions == installed_versions()
+
+    @cached_property
+    def _shipped(self) -> dict[str, Path]:
+        """Shipped tapes by digest; they lie in a folder a model."""
+        return {path.stem: path for path in self.shipped_folder.glob("*/*.tape")}
 
     def get(self, ask: Wanted) -> Tape:
         """The tape, traced if it must be.

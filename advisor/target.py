@@ -17,6 +17,12 @@ class Target:
         """`sm75` has no flash attention; from `sm80` on the kernels of a training step are the same."""
         return "sm80" if self.compute_capability >= (8, 0) else "sm75"
 
+    @property
+    def model(self) -> str:
+        """The very card, where the family is not enough."""
+        major, minor = self.compute_capability
+        return f"sm{major}{minor} x {self.multiprocessors}"
+
 
 # Where no card is named: flash attention and bf16, as every card since 2020 has them.
 ANY_CARD = Target((8, 0), 108)

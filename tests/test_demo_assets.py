@@ -44,9 +44,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def model() -> LlamaForCausalLM:
     """The shipped model, in fp32."""
-    return AutoModelForCausalLM.from_pretrained(
-        MODEL_FOLDER, dtype=torch.float32, local_files_only=True
-    )
+    return AutoModelForCausalLM.from_pretrained(MODEL_FOLDER, dtype=torch.float32, local_files_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +110,7 @@ def test_chat_data_marks_the_assistant(tokenizer):
         {"role": "assistant", "content": "Fog."},
     ]
 
-    encoded = tokenizer.apply_chat_template(
-        messages, return_dict=True, return_assistant_tokens_mask=True
-    )
+    encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
     pairs = zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
 
     assert tokenizer.decode([token for token, kept in pairs if kept]) == "Fog.<|im_end|>"
@@ -162,9 +158,9 @@ def test_a_jargon_entry_becomes_one_line(tmp_path: Path):
     path = tmp_path / "jargon.dict.dz"
     path.write_bytes(gzip.compress(f"{header}\n{KLUGE}".encode()))
 
-    assert [
-        "kluge: [from the German 'klug', clever] 1. n. A Rube Goldberg device. See {bit rot}."
-    ] == list(jargon.entries(path))
+    assert ["kluge: [from the German 'klug', clever] 1. n. A Rube Goldberg device. See {bit rot}."] == list(
+        jargon.entries(path)
+    )
 
 
 def test_another_edition_is_refused(tmp_path: Path):

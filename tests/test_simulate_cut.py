@@ -11,7 +11,7 @@ from advisor.events import NO_PART
 from advisor.records import Attention, Autocast, Checkpointing, Loop, Loss, Method, Precision, TrainConfig
 
 _SHAPE = {"micro_batch": 2, "sequence_length": 1024, "trainable_layers": 2}
-_FEW_ADAPTERS = ("q_proj", "o_proj", "down_proj")  # of each kind one; the variants have all
+_FEW_ADAPTERS = ("q_proj", "o_proj", "down_proj")  # of each kind of projection one
 _CHOICES = {
     "model_type": ("llama", "qwen2", "qwen3", "mistral"),
     "method": tuple(Method),
@@ -29,6 +29,7 @@ def _can_learn(row):
 
 PAIRS = every_pair(_CHOICES, _can_learn)
 VARIANTS = [
+    {"lora_targets": "all-linear"},
     {"optimizer": "adamw_torch"},
     {"optimizer": "adamw_8bit"},
     {"optimizer": "paged_adamw_8bit", "method": Method.FULL},
@@ -71,7 +72,7 @@ def test_the_cut_is_the_whole(row):
 @pytest.mark.parametrize("variant", VARIANTS, ids=_name)
 def test_the_cut_is_the_whole_for(variant):
     """For the settings that are no pairs."""
-    _assert_cut_is_whole(facts(), TrainConfig(**_SHAPE, **variant))
+    _assert_cut_is_whole(facts(), TrainConfig(**(_SHAPE | {"lora_targets": _FEW_ADAPTERS} | variant)))
 
 
 @pytest.mark.parametrize("model", PATTERNS, ids=lambda model: model["model_type"])

@@ -13,32 +13,28 @@ from advisor.tape import Factor, Size, loss_tiles
 SHAPES = [(1, 100), (1, 2048), (2, 1024), (3, 517)]
 # Tokens with a next token: 1 tile to the last, 2, 3 to the last, 4, and 8 with one token in the last.
 TILED_SHAPES = {(1, 4097): 1, (2, 4000): 2, (3, 4097): 3, (4, 4000): 4, (1, 28674): 8}
-CONFIGS = [
-    TrainConfig(),
-    TrainConfig(method=Method.FULL, attention=Attention.EAGER, accumulation_steps=2),
-    TrainConfig(precision=Precision.NF4, checkpointing=Checkpointing.NON_REENTRANT),
-    TrainConfig(precision=Precision.INT8, checkpointing=Checkpointing.REENTRANT),
-]
-TILED_CONFIGS = [
-    TrainConfig(loss=Loss.CHUNKED),
-    TrainConfig(loss=Loss.CHUNKED, method=Method.FULL, precision=Precision.FP32),
-    TrainConfig(loss=Loss.CHUNKED, precision=Precision.NF4, kbit_prepare=True),
-]
+LORA = TrainConfig(lora_targets=("q_proj", "o_proj", "down_proj"))  # of each kind of projection one
+CONFIGS = {
+    "lora": LORA,
+    "full": TrainConfig(method=Method.FULL, attention=Attention.EAGER, accumulation_steps=2),
+    "nf4": replace(LORA, precision=Precision.NF4, checkpointing=Checkpointing.NON_REENTRANT),
+    "int8": replace(LORA, precision=Precision.INT8, checkpointing=Checkpointing.REENTRANT),
+}
+TILED_CONFIGS = {
+    "lora": replace(LORA, loss=Loss.CHUNKED),
+    "full": TrainConfig(loss=Loss.CHUNKED, method=Method.FULL, precision=Precision.FP32),
+    "nf4": replace(LORA, loss=Loss.CHUNKED, precision=Precision.NF4, kbit_prepare=True),
+}
 _MODEL = facts(num_hidden_layers=2)  # too few to cut
 
 
-def _name(config):
-    changed = {k: v for k, v in config.to_json().items() if v != TrainConfig().to_json()[k]}
-    return "-".join(map(str, changed.values())) or "lora"
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=_name)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_a_tape_is_exact_at_every_shape(config):
     """Batch 1 and more, short and long, numbers that divide each other and numbers that do not."""
     _assert_exact(_MODEL, config, SHAPES)
 
 
-@pytest.mark.parametrize("config", TILED_CONFIGS, ids=_name)
+@pytest.mark.parametrize("config", TILED_CONFIGS.values(), ids=TILED_CONFIGS)
 def test_tiles_of_the_loss_repeat(config):
     """Three traced tiles stand for any number, and the last one may hold any number of tokens."""
     assert [loss_tiles(*shape) for shape in TILED_SHAPES] == list(TILED_SHAPES.values())
@@ -51,10 +47,10 @@ def test_local_attention_needs_a_mask_only_where_a_sequence_reaches_the_window()
 
     assert regime_of(TrainConfig(sequence_length=511), local).window == 0
     assert regime_of(TrainConfig(sequence_length=512), local).window == 512
-    for config, kernel in ((TrainConfig(sequence_length=256), "flash"), (TrainConfig(), "efficient")):
+    for config, kernel in ((replace(LORA, sequence_length=256), "flash"), (LORA, "efficient")):
         ops = {label.op for label in traced(local, config).labels}
         assert [kernel in op for op in ops if "_scaled_dot_product" in op and "backward" not in op] == [True]
-    _assert_exact(local, TrainConfig(), [(1, 512), (2, 1024)])
+    _assert_exact(local, LORA, [(1, 512), (2, 1024)])
 
 
 def test_two_traces_are_the_same():

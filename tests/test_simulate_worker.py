@@ -21,6 +21,8 @@ def test_it_answers_each_line_and_says_nothing_else(tmp_path):
     """Tapes for what can be traced, the error for what can't, and the next request is served as ever."""
     requests = [_request(str(n), MODEL, config, tmp_path) for n, config in enumerate(CONFIGS)]
     requests.insert(1, _request("bad", facts("bert"), TrainConfig(), tmp_path))
+    (tmp_path / "file").write_text("")
+    requests.append(_request("file/x", facts(num_hidden_layers=1), TrainConfig(), tmp_path))
     lines = [*map(json.dumps, requests), "no JSON", "", '{"id": "empty"}', "[]"]
     done = subprocess.run(
         [sys.executable, "-m", "advisor.simulate.worker"],
@@ -32,31 +34,14 @@ def test_it_answers_each_line_and_says_nothing_else(tmp_path):
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
 
-    assert [a["id"] for a in answers] == ["0", "bad", "1", None, "empty", None]
-    assert [a["ok"] for a in answers] == [True, False, True, False, False, False]
+    assert [a["id"] for a in answers] == ["0", "bad", "1", "file/x", None, "empty", None]
+    assert [a["ok"] for a in answers] == [True, False, True, False, False, False, False]
     assert answers[1]["error"]["what"] == "transformers has no causal language model for 'bert'."
     assert set(answers[1]["error"]) == {"what", "why", "fix", "exit_code"}
+    assert answers[3]["error"]["what"].startswith("Can't write")
     assert done.stderr == ""
     for number, config in enumerate(CONFIGS):
         assert load_tape(tmp_path / f"{number}.tape") == traced(MODEL, config)
-
-
-def test_a_place_that_cant_be_written_is_an_answer(tmp_path):
-    """Not the end of the process."""
-    (tmp_path / "file").write_text("")
-    request = _request("x", facts(num_hidden_layers=1), TrainConfig(), tmp_path) | {
-        "path": f"{tmp_path}/file/x"
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "advisor.simulate.worker"],
-        input=json.dumps(request) + "\n",
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-
-    assert json.loads(done.stdout)["error"]["what"].startswith("Can't write")
 
 
 def _request(identifier, model, config, folder):

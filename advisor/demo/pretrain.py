@@ -156,9 +156,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, output: Pa
     tokenizer.save_pretrained(output)
 
 
-def training_facts(
-    corpus: Path, *, recipe: Recipe, curve: list[Progress], threads: int
-) -> dict[str, object]:
+def training_facts(corpus: Path, *, recipe: Recipe, curve: list[Progress], threads: int) -> dict[str, object]:
     """What `training.json` says of the run; `main` adds what it knows of the saved model."""
     return {
         "schema": 1,

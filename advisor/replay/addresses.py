@@ -1,7 +1,8 @@
 """Where the driver puts segments: best fit breaks ties by address, so reserved memory depends on it.
 
 Seen in allocator histories of an H200 (driver 580, Linux, 2026-11-24; `tests/data/`): `cudaMalloc` takes
-address space in multiples of 32 MiB, each below the one before, and fills what is left of them upwards.
+address space in multiples of 32 MiB, each below the one before, and fills what is left of them upwards. Not
+modelled: holes between the driver's own mappings, which the first few small segments go to.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class DriverAddresses:
             whole = -(-size_bytes // CHUNK_BYTES) * CHUNK_BYTES
             self._lowest -= whole
             rest = _Rest(self._lowest, whole)
-            if size_bytes < CHUNK_BYTES:
+            if whole > size_bytes:
                 self._rests.append(rest)
         address = rest.address
         rest.address += size_bytes

@@ -75,9 +75,9 @@ def _traced(
         recorded = _record(plan, target)
         if recorded is None:
             continue
-        tape = _tape(*recorded, plan, regime.key(config, target.family))
+        tape = _tape(*recorded, plan, regime.key(config, target))
         # Layers that only their code tells apart show here.
-        return tape if _repeats(tape) else _traced(facts, config, target, regime, whole=True)
+        return tape if whole or _repeats(tape) else _traced(facts, config, target, regime, whole=True)
     raise AdvisorError("No shape tells batch and length from the model's own dimensions.")
 
 

@@ -20,7 +20,9 @@ def check_trainable(config: TrainConfig) -> None:
     """
     known = [name.value for name in OptimizerNames]
     if config.optimizer not in known:
-        raise unknown_name("optimizer", config.optimizer, known, fix="use one of transformers' names for `optim`")
+        raise unknown_name(
+            "optimizer", config.optimizer, known, fix="use one of transformers' names for `optim`"
+        )
     if config.method is not Method.LORA and config.precision in _QUANTISED:
         raise AdvisorError(
             f"{config.method.value} training can't update {config.precision.value} weights.",

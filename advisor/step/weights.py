@@ -89,7 +89,9 @@ def build_config(facts: Mapping[str, Any]) -> PretrainedConfig:
             "The config has no model_type.", fix="add the key as the model's config.json has it"
         )
     if kind not in CONFIG_MAPPING:
-        raise unknown_name("model_type", str(kind), CONFIG_MAPPING, fix="check it against the model's config.json")
+        raise unknown_name(
+            "model_type", str(kind), CONFIG_MAPPING, fix="check it against the model's config.json"
+        )
     try:
         return AutoConfig.for_model(kind, **known)
     except Exception as error:  # transformers raises many kinds for bad values

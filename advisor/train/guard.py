@@ -4,6 +4,7 @@ import importlib.util
 import os
 from typing import Any
 
+from advisor.catalog.gpus import gpu_by_device_name
 from advisor.errors import AdvisorError, ExitCode
 from advisor.plans import PlannedRun
 from advisor.records import Attention, Autocast, Loop, Method, Precision, TrainConfig
@@ -133,5 +134,6 @@ def _check_memory(planned: PlannedRun, card: CardNow, cap_bytes: int | None) -> 
 
 
 def _replan(planned: PlannedRun, card: CardNow) -> str:
-    size = f"{card.memory_bytes // 10**9}GB"
-    return f"plan for this card: advisor plan --gpu {size} --model {planned.model.name} -o plan.json"
+    known = gpu_by_device_name(card.name, card.memory_bytes)
+    name = known.slug if known else "CARD"
+    return f"plan for this card: advisor plan --gpu {name} --model {planned.model.name} -o plan.json"

@@ -1,0 +1,94 @@
+"""Record the tapes that ship, so that a plan for a common model needs no trace.
+
+    python -m bench.ship_tapes            # record what is missing or of other package versions
+    python -m bench.ship_tapes --fresh    # record all of it again
+
+They lie in profiles/tapes, a folder a model; a tape's name is the digest of what it was recorded for.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advisor.catalog.gpus import find_gpu
+from advisor.catalog.models import find_model
+from advisor.demo import MODEL_FOLDER
+from advisor.lanes import DEMO_OPTIONS, Lane, PlanOptions, lanes
+from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Precision, TrainConfig
+from advisor.tapes import TapeStore, Wanted, default_shipped_folder, wanted
+
+# One model a size that people ask for, and one card a family of kernels: sm75 and sm80.
+MODELS = ("0.5B", "1B", "3B", "7B", "8B", "14B", "32B", "70B")
+CARDS = ("t4", "rtx-4090")
+_FULL_BELOW = 4_000_000_000  # parameters: larger ones are rarely trained whole on one card
+_SEVERAL_SHAPES = (1, 2, 4)  # micro-batches of 2,048 tokens that a plan considers
+
+
+def main(*, fresh: Annotated[bool, typer.Option()] = False) -> None:
+    """Record every tape that is missing."""
+    for name, asks in _by_model():
+        folder = default_shipped_folder() / name
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        store = TapeStore(cache_folder=folder, shipped_folder=Path("nowhere"))
+        store.prepare(asks)
+        for ask in asks:
+            store.get(ask)  # raises where it could not be traced
+        store.close()
+        typer.echo(f"{name}: {len(asks)} tapes, {store.traced} recorded")
+
+
+def _by_model() -> Iterator[tuple[str, list[Wanted]]]:
+    for name in MODELS:
+        model = find_model(name)[0]
+        yield model.name, shipped(model)
+    demo = find_model(str(MODEL_FOLDER))[0]
+    card = find_gpu(CARDS[1])[0]
+    yield "demo", [wanted(demo, config, card) for config in _shapes(_lane(card, DEMO_OPTIONS), DEMO_OPTIONS)]
+
+
+def shipped(model: ModelSpec) -> list[Wanted]:
+    """Every tape that ships for a model, each once."""
+    asks = [
+        wanted(model, c, gpu) for gpu in (find_gpu(card)[0] for card in CARDS) for c in _configs(model, gpu)
+    ]
+    return list({ask.digest: ask for ask in asks}.values())
+
+
+def _configs(model: ModelSpec, gpu: GpuSpec) -> Iterator[TrainConfig]:
+    options = PlanOptions()
+    for lane in lanes(gpu, options):
+        if lane.unsupported:
+            continue
+        if _often_chosen(lane, model):
+            yield from _shapes(lane, options)
+        else:
+            yield lane.with_shape(1, options, lane.checkpointing)
+
+
+def _often_chosen(lane: Lane, model: ModelSpec) -> bool:
+    config = lane.config
+    if config.method is Method.FULL:
+        return model.parameters < _FULL_BELOW
+    if config.method is Method.LAST_LAYERS:
+        return False
+    half = Precision.FP16 if config.autocast.value == "fp16" else Precision.BF16
+    return config.precision in (half, Precision.NF4)
+
+
+def _shapes(lane: Lane, options: PlanOptions) -> Iterator[TrainConfig]:
+    sizes = (options.micro_batch,) if options.micro_batch else _SEVERAL_SHAPES
+    for micro_batch in sizes:
+        for kind in (Checkpointing.NONE, lane.checkpointing):
+            yield lane.with_shape(micro_batch, options, kind)
+
+
+def _lane(gpu: GpuSpec, options: PlanOptions) -> Lane:
+    return next(lane for lane in lanes(gpu, options) if lane.config.method is Method.LORA)
+
+
+if __name__ == "__main__":
+    typer.run(main)
