@@ -135,5 +135,6 @@ def _check_memory(planned: PlannedRun, card: CardNow, cap_bytes: int | None) -> 
 
 def _replan(planned: PlannedRun, card: CardNow) -> str:
     known = gpu_by_device_name(card.name, card.memory_bytes)
-    name = known.slug if known else "CARD"
-    return f"plan for this card: advisor plan --gpu {name} --model {planned.model.name} -o plan.json"
+    if known is None:
+        return "plan for a card like this one: `advisor show gpus` lists those that are known"
+    return f"plan for this card: advisor plan --gpu {known.slug} --model {planned.model.name} -o plan.json"
