@@ -19,6 +19,7 @@ ENOUGH_TOKENS = 8192
 # Below so many tokens a step is bound by launches, and recomputing with a larger micro-batch is no slower: on
 # an H200 8B NF4 took 0.53 s for 512 tokens and 0.44 s for 2,048. Measured 2026-11-23.
 TOO_FEW_TOKENS = 2048
+_AT_ONCE = 2  # shapes to trace ahead: as many as are traced in parallel
 _LONGEST_HALVINGS = 4  # when nothing fits, how often to halve the sequence to find what would
 
 
@@ -137,14 +138,17 @@ class _Search:
 
     def _largest(self, lane: Lane, like: TrainConfig) -> Found | None:
         """The largest useful micro-batch that fits; each is traced before it is believed."""
-        for micro_batch in self._useful(like):
-            config = lane.with_shape(micro_batch, self.options, like.checkpointing)
-            if self.estimator.least_bytes(self.model, config, self.gpu, like) > self.usable:
-                continue
+        shapes = [lane.with_shape(n, self.options, like.checkpointing) for n in self._useful(like)]
+        hopeful = [c for c in shapes if self._least(c, like) <= self.usable]
+        self.estimator.prepare(self.model, hopeful[:_AT_ONCE], self.gpu)
+        for config in hopeful:
             found = self._try(config)
             if found.fits:
                 return found
         return None
+
+    def _least(self, config: TrainConfig, like: TrainConfig) -> int:
+        return self.estimator.least_bytes(self.model, config, self.gpu, like)
 
     def _useful(self, like: TrainConfig) -> list[int]:
         if self.options.micro_batch is not None:
@@ -204,7 +208,8 @@ class _Search:
         config = lane.with_shape(above[-1], self.options, found.config.checkpointing)
         if not self._is_cheap(config):
             return
-        larger = self._bound(config)
+        was_tried = config.micro_batch in self._useful(found.config)
+        larger = self._try(config) if was_tried else self._bound(config)
         how = f"with micro-batch {config.micro_batch}"
         if larger.fits:
             text = f"{ENOUGH_TOKENS:,} tokens at a time keep the card busy already"
@@ -255,8 +260,7 @@ class _Search:
         if lane.floor_bytes(self.model) <= self.usable:
             for length in self._shorter():
                 config = replace(least.config, sequence_length=length)
-                hint = self.estimator.least_bytes(self.model, config, self.gpu, least.config)
-                if hint <= self.usable and self._try(config).fits:
+                if self._least(config, least.config) <= self.usable and self._try(config).fits:
                     return f"--sequence-length {length} fits; or a card with more memory"
         return f"a card that gives at least {gib(least.needed_bytes)}, or a smaller model"
 
