@@ -22,12 +22,12 @@ from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import Estimator
 from advisor.estimate_rows import answer_rows
-from advisor.lanes import DEMO_OPTIONS, PlanOptions
-from advisor.planner import make_plan
-from advisor.plans import Plan, load_plan, plan_to_json, save_plan
+from advisor.plan.document import Plan, load_plan, plan_to_json, save_plan
+from advisor.plan.lanes import DEMO_OPTIONS, PlanOptions
+from advisor.plan.planner import make_plan
 from advisor.records import Checkpointing, GpuSpec, Loss, Method, Precision
 from advisor.render import gpus_view, models_view, plan_view
-from advisor.tapes import TapeStore
+from advisor.tape.store import TapeStore
 from advisor.train.request import RunRequest
 from advisor.units import parse_size_bytes
 

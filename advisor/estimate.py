@@ -17,8 +17,8 @@ from advisor.replay.memory import (
     replay,
 )
 from advisor.replay.shape import Shape
-from advisor.tape import Tape
-from advisor.tapes import TapeStore, Wanted, wanted
+from advisor.tape.record import Tape
+from advisor.tape.store import TapeStore, Wanted, wanted
 from advisor.units import GIB
 
 # Without a card: the workspace of every architecture but Hopper; see catalog/gpus.toml for the source.

@@ -10,7 +10,7 @@ from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError, unknown_name
 from advisor.estimate import Estimator
 from advisor.records import GpuSpec, ModelSpec, TrainConfig, config_from_json
-from advisor.tapes import wanted
+from advisor.tape.store import wanted
 
 _ROW_KEYS = ("id", "model", "gpu", *(f.name for f in fields(TrainConfig)))
 _LARGEST_LINE = 1 << 20  # a row holds at most one config.json

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.catalog.gpus import usable_bytes
-from advisor.plans import Alternative, Plan
+from advisor.plan.document import Alternative, Plan
 from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
 from advisor.units import GIB, gib
 

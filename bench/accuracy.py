@@ -13,7 +13,7 @@ from advisor.catalog.models import find_model
 from advisor.estimate import Estimator
 from advisor.profiles import Measurement, profiles_folder, read_rows
 from advisor.records import Estimate
-from advisor.tapes import TapeStore
+from advisor.tape.store import TapeStore
 from advisor.units import gib
 
 

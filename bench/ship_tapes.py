@@ -16,9 +16,9 @@ import typer
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.demo import MODEL_FOLDER
-from advisor.lanes import DEMO_OPTIONS, Lane, PlanOptions, lanes
+from advisor.plan.lanes import DEMO_OPTIONS, Lane, PlanOptions, lanes
 from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Precision, TrainConfig
-from advisor.tapes import TapeStore, Wanted, default_shipped_folder, wanted
+from advisor.tape.store import TapeStore, Wanted, default_shipped_folder, wanted
 
 # One model a size that people ask for, and one card a family of kernels: sm75 and sm80.
 MODELS = ("0.5B", "1B", "3B", "7B", "8B", "14B", "32B", "70B")

@@ -7,11 +7,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from advisor.records import Checkpointing, Loss, Precision, TrainConfig
-from advisor.regime import regime_of
 from advisor.simulate.trace import trace
-from advisor.tape import Tape, unroll
-from advisor.tape_file import tape_from_bytes, tape_to_bytes
-from advisor.target import Target
+from advisor.tape.file import tape_from_bytes, tape_to_bytes
+from advisor.tape.record import Tape, unroll
+from advisor.tape.regime import regime_of
+from advisor.tape.target import Target
 
 LLAMA_8B = {
     "model_type": "llama",

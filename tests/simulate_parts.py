@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from itertools import combinations, product
 from typing import Any
 
-from advisor.events import Op
 from advisor.records import TrainConfig
-from advisor.regime import Regime, regime_of
 from advisor.simulate.trace import trace
-from advisor.tape import Tape, unroll
-from advisor.target import Target
+from advisor.tape.events import Op
+from advisor.tape.record import Tape, unroll
+from advisor.tape.regime import Regime, regime_of
+from advisor.tape.target import Target
 
 H200 = Target((9, 0), 132)
 

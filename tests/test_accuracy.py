@@ -6,7 +6,7 @@ import pytest
 
 from advisor.estimate import Estimator
 from advisor.profiles import profiles_folder, read_rows
-from advisor.tapes import TapeStore
+from advisor.tape.store import TapeStore
 from bench.accuracy import report, score
 
 REPORT = Path(__file__).parent.parent / "reports" / "accuracy.md"

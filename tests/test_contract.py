@@ -31,12 +31,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
-from advisor.events import Op
 from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision, TrainConfig
 from advisor.step.data import random_blocks
 from advisor.step.session import build
 from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped, random_weights
+from advisor.tape.events import Op
 
 NONE, KEPT, AGAIN = Checkpointing.NONE, Checkpointing.NON_REENTRANT, Checkpointing.REENTRANT
 CASES = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from advisor.tapes import default_shipped_folder
+from advisor.tape.store import default_shipped_folder
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("plan", "estimate", "run", "show", "demo")

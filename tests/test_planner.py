@@ -10,11 +10,11 @@ from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import Estimator
-from advisor.lanes import PlanOptions, lanes
-from advisor.planner import ENOUGH_TOKENS, make_plan
-from advisor.plans import load_plan, plan_to_json, save_plan
+from advisor.plan.document import load_plan, plan_to_json, save_plan
+from advisor.plan.lanes import PlanOptions, lanes
+from advisor.plan.planner import ENOUGH_TOKENS, make_plan
 from advisor.records import Checkpointing, Method, Precision
-from advisor.tapes import TapeStore
+from advisor.tape.store import TapeStore
 from advisor.units import GIB
 
 GOLDEN = Path(__file__).parent / "golden" / "plans"

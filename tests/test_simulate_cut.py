@@ -7,8 +7,8 @@ allocation, every kernel with its operations and bytes, all in order, from loadi
 import pytest
 from simulate_parts import every_pair, facts, first_difference, lived, traced
 
-from advisor.events import NO_PART
 from advisor.records import Attention, Autocast, Checkpointing, Loop, Loss, Method, Precision, TrainConfig
+from advisor.tape.events import NO_PART
 
 _SHAPE = {"micro_batch": 2, "sequence_length": 1024, "trainable_layers": 2}
 _FEW_ADAPTERS = ("q_proj", "o_proj", "down_proj")  # of each kind of projection one

@@ -4,7 +4,6 @@ import pytest
 import torch
 from simulate_parts import H200, facts, traced
 
-from advisor.events import Op
 from advisor.records import Method, Precision, TrainConfig
 from advisor.simulate import recall
 from advisor.simulate.device import simulated_device
@@ -13,7 +12,8 @@ from advisor.simulate.patches import simulated_libraries
 from advisor.simulate.recorder import Recorder
 from advisor.simulate.sizes import Symbols
 from advisor.step.observe import Phase
-from advisor.tape import Size
+from advisor.tape.events import Op
+from advisor.tape.record import Size
 
 
 @pytest.fixture

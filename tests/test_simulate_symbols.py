@@ -6,9 +6,9 @@ import pytest
 from simulate_parts import facts, first_difference, lived, traced
 
 from advisor.records import Attention, Checkpointing, Loss, Method, Precision, TrainConfig
-from advisor.regime import Regime, regime_of
 from advisor.simulate.sizes import Symbols, candidate_shapes
-from advisor.tape import Factor, Size, loss_tiles
+from advisor.tape.record import Factor, Size, loss_tiles
+from advisor.tape.regime import Regime, regime_of
 
 SHAPES = [(1, 100), (1, 2048), (2, 1024), (3, 517)]
 # Tokens with a next token: 1 tile to the last, 2, 3 to the last, 4, and 8 with one token in the last.

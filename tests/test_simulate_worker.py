@@ -7,7 +7,7 @@ import sys
 from simulate_parts import H200, facts, traced
 
 from advisor.records import Checkpointing, Loss, Precision, TrainConfig
-from advisor.tape_file import load_tape
+from advisor.tape.file import load_tape
 
 MODEL = facts(num_hidden_layers=5)
 # Each makes some library talk: int8 of casts, TRL of the tokenizer, reentrant checkpoints of their future.

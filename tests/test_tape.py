@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.errors import AdvisorError, ExitCode
-from advisor.events import NO_PART, Event, Op, repeated
-from advisor.packed import pack, unpack
-from advisor.tape import TILES, Factor, Kernel, Label, Size, Tape, unroll
-from advisor.tape_file import MAGIC, SCHEMA, load_tape, save_tape, tape_from_bytes, tape_to_bytes
+from advisor.tape.events import NO_PART, Event, Op, repeated
+from advisor.tape.file import MAGIC, SCHEMA, load_tape, save_tape, tape_from_bytes, tape_to_bytes
+from advisor.tape.packed import pack, unpack
+from advisor.tape.record import TILES, Factor, Kernel, Label, Size, Tape, unroll
 
 A, F, K = Op.ALLOC, Op.FREE, Op.KERNEL
 

@@ -8,8 +8,8 @@ from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model, model_from_config
 from advisor.errors import AdvisorError
 from advisor.records import TrainConfig
-from advisor.tape_file import load_tape, tape_to_bytes
-from advisor.tapes import TapeStore, default_shipped_folder, installed_versions, wanted
+from advisor.tape.file import load_tape, tape_to_bytes
+from advisor.tape.store import TapeStore, default_shipped_folder, installed_versions, wanted
 from bench.ship_tapes import MODELS, shipped
 
 TINY = {

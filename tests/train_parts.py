@@ -10,7 +10,7 @@ from rich.console import Console
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from advisor.demo import MODEL_FOLDER
-from advisor.plans import Card, Model, PlannedRun
+from advisor.plan.document import Card, Model, PlannedRun
 from advisor.records import TrainConfig
 from advisor.train.report import RunReport
 from advisor.train.request import RunRequest

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from advisor.demo import HELDOUT_FILE, MODEL_FOLDER, TRAIN_FILE
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.train.card import choose_device
 from advisor.train.compare import show_run
 from advisor.train.generate import Continuation, compare_text, load_adapted

@@ -6,11 +6,11 @@ It leaves out what the allocator adds to a request, so a replay is never below i
 from collections.abc import Sequence
 from itertools import groupby
 
-from advisor.events import NO_PART, Event, Op
 from advisor.replay.blocks import rounded
 from advisor.replay.brief import TOUCH
 from advisor.replay.shape import Shape, sizes_bytes
-from advisor.tape import TILES, TRACED_TILES, Tape
+from advisor.tape.events import NO_PART, Event, Op
+from advisor.tape.record import TILES, TRACED_TILES, Tape
 
 _MIDDLE_TILE = TILES + TRACED_TILES // 2
 

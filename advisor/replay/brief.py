@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from advisor.events import Event, Op
-from advisor.tape import Tape
+from advisor.tape.events import Event, Op
+from advisor.tape.record import Tape
 
 TOUCH = 4  # an operation beside those of `Op`: a buffer that is made and freed with nothing in between
 

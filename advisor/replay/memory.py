@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advisor.events import Event, Op
 from advisor.records import Allocator
 from advisor.replay.allocator import CachingAllocator
 from advisor.replay.blocks import ROUND_LARGE_BYTES, Block, OutOfMemoryError, rounded
 from advisor.replay.brief import TOUCH
 from advisor.replay.shape import Shape, sizes_bytes
-from advisor.tape import Tape, unroll
+from advisor.tape.events import Event, Op
+from advisor.tape.record import Tape, unroll
 
 _FIRST_STEP = "forward"  # static bytes are what is allocated when this phase first begins
 

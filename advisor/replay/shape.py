@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from advisor.records import Allocator
-from advisor.tape import Size, Tape
+from advisor.tape.record import Size, Tape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

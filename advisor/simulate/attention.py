@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from advisor.simulate.device import NAME
-from advisor.target import Target
+from advisor.tape.target import Target
 
 _real = functional.scaled_dot_product_attention
 

@@ -17,7 +17,7 @@ from bitsandbytes import _ops, cextension, functional
 
 from advisor.simulate import uncompiled
 from advisor.simulate.device import NAME
-from advisor.target import Target
+from advisor.tape.target import Target
 
 Kernel = Callable[..., Any]
 

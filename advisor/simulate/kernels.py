@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import flop_registry
 
-from advisor.tape import Factor, Kernel, Size
+from advisor.tape.record import Factor, Kernel, Size
 
 # Views and bookkeeping: they launch nothing.
 _FREE = frozenset(

@@ -6,8 +6,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
-from advisor.events import NO_PART, Event, Op
-from advisor.tape import Kernel, Label, Size
+from advisor.tape.events import NO_PART, Event, Op
+from advisor.tape.record import Kernel, Label, Size
 
 Item = TypeVar("Item")
 
@@ -142,9 +142,9 @@ class Ledger:
         """Say what a live storage is, and whose, now that it is known."""
         self._rewrite(tensor, category, module, part)
 
-    def categorise(self, tensor: torch.Tensor, category: str) -> None:
-        """Say what a live storage is, now that it is known."""
-        self._rewrite(tensor, category, "", None)
+    def categorise(self, tensor: torch.Tensor, category: str, module: str = "") -> None:
+        """Say what a live storage is, now that it is known; it stays in its part."""
+        self._rewrite(tensor, category, module, None)
 
     def _rewrite(self, tensor: torch.Tensor, category: str, module: str, part: int | None) -> None:
         slot = self.slot_of(tensor)

@@ -1,6 +1,6 @@
-"""Says of every allocation that lives through a step what it is: weight, quantisation state, optimizer state."""
+"""Says of every allocation that lives through a step what it is: weight, gradient, optimizer state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -19,6 +19,21 @@ def name_model(card: Recorder, model: nn.Module) -> None:
             card.relabel(state, "quantisation state", name)
     for name, buffer in model.named_buffers():
         card.relabel(buffer, "buffer", name)
+
+
+def name_gradients(card: Recorder, model: nn.Module) -> None:
+    """Have every gradient named when it is there."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_named(card, name))
+
+
+def _named(card: Recorder, name: str) -> Callable[[torch.Tensor], None]:
+    def hook(parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            card.gradient(parameter.grad, name)
+
+    return hook
 
 
 def name_optimizer_states(card: Recorder, session: Session) -> None:

@@ -14,11 +14,11 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from advisor.errors import AdvisorError
-from advisor.events import NO_PART
 from advisor.records import Method, TrainConfig
 from advisor.step.adapt import decoder_layers
 from advisor.step.load import causal_class
 from advisor.step.weights import build_config
+from advisor.tape.events import NO_PART
 
 TEMPLATE = 2  # the part that the tape repeats: it has two before it and at least one behind it
 _EDGE_PARTS = 4  # first, one before the template, the template, last

@@ -10,7 +10,6 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from advisor.events import NO_PART
 from advisor.simulate import answers, bitsandbytes_cuda, kernels
 from advisor.simulate.device import NAME
 from advisor.simulate.ledger import Group, Ledger
@@ -18,8 +17,9 @@ from advisor.simulate.parts import Parts
 from advisor.simulate.recall import Call, Recipe, Tensors, make
 from advisor.simulate.sizes import Symbols, constant_size
 from advisor.step.observe import Phase
-from advisor.tape import Kernel, Label, Size
-from advisor.target import Target
+from advisor.tape.events import NO_PART
+from advisor.tape.record import Kernel, Label, Size
+from advisor.tape.target import Target
 
 _DEVICE = torch.ops.prim.device.default
 _PASSES = (Phase.FORWARD, Phase.BACKWARD, Phase.EVALUATE)
@@ -222,8 +222,15 @@ class Recorder(TorchDispatchMode):
 
     def relabel(self, tensor: torch.Tensor, category: str, module: str) -> None:
         """Say what a live storage is, now that it is known; the part has the layer's number, the name not."""
-        name = _LAYER_NUMBER.sub(".*.", module, count=1)
-        self.ledger.relabel(tensor, category, name, self.parts.of_name(module))
+        self.ledger.relabel(tensor, category, _without_layer(module), self.parts.of_name(module))
+
+    def gradient(self, tensor: torch.Tensor, module: str) -> None:
+        """Say of a live storage that it is the gradient of that weight."""
+        self.ledger.categorise(tensor, "gradient", _without_layer(module))
+
+
+def _without_layer(module: str) -> str:
+    return _LAYER_NUMBER.sub(".*.", module, count=1)
 
 
 def _concerns(call: Call) -> bool:

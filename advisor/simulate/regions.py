@@ -11,12 +11,12 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from trl.kernels import chunked_logprob
 
-from advisor.events import NO_PART
 from advisor.simulate.ledger import Ledger
 from advisor.simulate.recorder import Recorder
 from advisor.step.adapt import decoder_layers
 from advisor.step.observe import Phase
-from advisor.tape import TILE_TOKENS, TILES
+from advisor.tape.events import NO_PART
+from advisor.tape.record import TILE_TOKENS, TILES
 
 
 def watch_layers(model: nn.Module, card: Recorder) -> None:

@@ -6,9 +6,9 @@ gradients) it follows from what an op works on, whose parts are all known only a
 
 from dataclasses import replace
 
-from advisor.events import NO_PART, Event, Op
 from advisor.simulate.ledger import Group, Ledger
-from advisor.tape import Size
+from advisor.tape.events import NO_PART, Event, Op
+from advisor.tape.record import Size
 
 
 def settled(ledger: Ledger, template: int) -> tuple[Event, ...]:

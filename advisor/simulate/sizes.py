@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
-from advisor.tape import TILE_TOKENS, Factor, Size
+from advisor.tape.record import TILE_TOKENS, Factor, Size
 
 _BATCH = Factor(0, 1, 0, 0, 1)
 _LENGTH = Factor(0, 0, 1, 0, 1)

@@ -9,11 +9,15 @@ from typing import Any
 import torch
 
 from advisor.errors import AdvisorError
-from advisor.events import NO_PART, Event
 from advisor.records import TrainConfig
-from advisor.regime import Regime, regime_of
 from advisor.simulate.device import simulated_device
-from advisor.simulate.naming import count_learning, count_weights, name_model, name_optimizer_states
+from advisor.simulate.naming import (
+    count_learning,
+    count_weights,
+    name_gradients,
+    name_model,
+    name_optimizer_states,
+)
 from advisor.simulate.parts import TEMPLATE, Cut, cut
 from advisor.simulate.patches import simulated_libraries
 from advisor.simulate.quiet import quiet, steady_garbage
@@ -25,8 +29,10 @@ from advisor.step.data import random_blocks
 from advisor.step.session import Session, build
 from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped
-from advisor.tape import Tape, unroll
-from advisor.target import Target
+from advisor.tape.events import NO_PART, Event
+from advisor.tape.record import Tape, unroll
+from advisor.tape.regime import Regime, regime_of
+from advisor.tape.target import Target
 
 _STEPS = 2  # the first makes the optimizer's states, the second shows a step that has them
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
@@ -136,6 +142,7 @@ def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event
         if plan.symbols.confuse(card.dimensions):
             return None
         name_model(card, session.model)
+        name_gradients(card, session.model)
         watch_layers(session.model, card)
         if plan.tiled:
             with watch_tiles(card):

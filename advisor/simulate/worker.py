@@ -10,7 +10,7 @@ nothing else reaches stdout. A request holds:
      "multiprocessors": 132,        of the card
      "path": "….tape"}              where to write the tape
 
-The tape is that of the regime of the config's shape (`advisor.regime.regime_of`). The answer is
+The tape is that of the regime of the config's shape (`advisor.tape.regime.regime_of`). The answer is
 `{"id": "…", "ok": true}` once the tape lies there, or, where it can't be made,
 `{"id": "…", "ok": false, "error": {"what": "…", "why": "…", "fix": "…", "exit_code": 2}}`.
 """
@@ -23,9 +23,9 @@ from typing import IO, Any
 
 from advisor.errors import AdvisorError
 from advisor.records import config_from_json
-from advisor.regime import regime_of
-from advisor.tape_file import save_tape
-from advisor.target import Target
+from advisor.tape.file import save_tape
+from advisor.tape.regime import regime_of
+from advisor.tape.target import Target
 
 
 def main() -> None:

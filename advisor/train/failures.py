@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from advisor.errors import AdvisorError, ExitCode
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.train.guard import estimated_bytes
 from advisor.train.output import drop_torn, last_checkpoint
 from advisor.units import gib

@@ -6,7 +6,7 @@ from typing import Any
 
 from advisor.catalog.gpus import gpu_by_device_name
 from advisor.errors import AdvisorError, ExitCode
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.records import Attention, Autocast, Loop, Method, Precision, TrainConfig
 from advisor.train.card import CardNow
 from advisor.units import gib

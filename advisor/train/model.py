@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from advisor.errors import AdvisorError
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.step.weights import Checkpoint, Shaped, WeightSource, random_weights
 from advisor.train.hub import downloaded
 

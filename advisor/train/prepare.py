@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.train.card import cap_memory, card_now, choose_device, set_allocator
 from advisor.train.data import RunData, arrange, read_texts
 from advisor.train.guard import check_plan

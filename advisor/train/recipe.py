@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.records import Method, Precision, Reason
 from advisor.train.request import RunRequest
 

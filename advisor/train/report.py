@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from advisor.errors import AdvisorError
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 
 SCHEMA = 1  # 1: first
 _LARGEST_FILE_BYTES = 64 << 20

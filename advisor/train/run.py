@@ -8,7 +8,7 @@ import transformers
 from rich.console import Console
 
 from advisor.files import replace_text
-from advisor.plans import PlannedRun
+from advisor.plan.document import PlannedRun
 from advisor.records import Method
 from advisor.step.adapt import count_trainable
 from advisor.step.observe import Phase

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from advisor.records import Loss, Method, Precision, TrainConfig
-from advisor.tape import TILE_TOKENS, TRACED_TILES, loss_tiles
-from advisor.target import Target
+from advisor.tape.record import TILE_TOKENS, TRACED_TILES, loss_tiles
+from advisor.tape.target import Target
 
 # bitsandbytes 0.50 may fuse the 4-bit product up to here; `backends/cuda/ops.py`, _gemm_4bit_custom_max_m
 _FUSED_TOKENS = 1536

@@ -17,11 +17,11 @@ from typing import Any
 import advisor
 from advisor.errors import AdvisorError, ExitCode
 from advisor.records import GpuSpec, ModelSpec, TrainConfig
-from advisor.regime import regime_of
-from advisor.tape import Tape
-from advisor.tape_file import load_tape
-from advisor.target import Target, target_of
-from advisor.tracers import Tracers
+from advisor.tape.file import load_tape
+from advisor.tape.record import Tape
+from advisor.tape.regime import regime_of
+from advisor.tape.target import Target, target_of
+from advisor.tape.tracers import Tracers
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 # What a config.json says that changes nothing of a step.

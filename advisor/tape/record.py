@@ -1,7 +1,7 @@
 """The tape: what one run of the step allocates, frees and computes, for every batch and length of its regime.
 
 A tape is recorded once, on a model cut to a few layers, and holds sizes as exact integer expressions in
-micro-batch and sequence length. `unroll` gives the events of the whole model at one shape; `tape_file.py`
+micro-batch and sequence length. `unroll` gives the events of the whole model at one shape; `file.py`
 says how a tape lies on the disk.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from advisor.errors import AdvisorError
-from advisor.events import NO_PART, Event, repeated
+from advisor.tape.events import NO_PART, Event, repeated
 
 # Parts of a tape from here on are tiles of the chunked loss, parts below are decoder layers.
 TILES = 1 << 12

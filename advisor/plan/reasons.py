@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from advisor.lanes import PlanOptions
-from advisor.plans import Alternative, Choice
+from advisor.plan.document import Alternative, Choice
+from advisor.plan.lanes import PlanOptions
 from advisor.records import (
     Attention,
     Autocast,
@@ -16,7 +16,7 @@ from advisor.records import (
     Reason,
     TrainConfig,
 )
-from advisor.tapes import installed_versions
+from advisor.tape.store import installed_versions
 from advisor.units import gib
 
 _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy, log-softmax; transformers 5

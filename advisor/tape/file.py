@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from advisor.errors import AdvisorError, ExitCode
-from advisor.events import NO_PART, Event, Op
 from advisor.files import replace_bytes
-from advisor.packed import NewerSchemaError, pack, unpack
-from advisor.tape import TILES, TRACED_TILES, Factor, Kernel, Label, Size, Tape
+from advisor.tape.events import NO_PART, Event, Op
+from advisor.tape.packed import NewerSchemaError, pack, unpack
+from advisor.tape.record import TILES, TRACED_TILES, Factor, Kernel, Label, Size, Tape
 
 SCHEMA = 2  # 1: gzipped JSON; 2: packed, with parts for layers, periods of layers and tiles
 MAGIC = b"advtape"

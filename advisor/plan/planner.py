@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import COARSE, Estimator, reserved_interval
-from advisor.lanes import Lane, PlanOptions, lanes
-from advisor.plans import Alternative, Card, Model, Plan
-from advisor.reasons import assumptions, choices
+from advisor.plan.document import Alternative, Card, Model, Plan
+from advisor.plan.lanes import Lane, PlanOptions, lanes
+from advisor.plan.reasons import assumptions, choices
 from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Reason, TrainConfig
-from advisor.tapes import installed_versions
+from advisor.tape.store import installed_versions
 from advisor.units import gib
 
 # Tokens in a micro-batch beyond which a larger one hardly trains faster. On an H200, 8B NF4 with
