@@ -64,7 +64,7 @@ def make_plan(  # noqa: PLR0913 - model, card and wishes; the others have defaul
         estimate=estimator.estimate(model, config, gpu, halvings=COARSE),
         choices=tuple(choices(model, gpu, options, config, on_the_way, lost)),
         alternatives=tuple(lost),
-        assumptions=(*assumed, *assumptions(gpu, options, config)),
+        assumptions=(*assumed, *assumptions(model, gpu, options, config)),
         command=command,
         versions=installed_versions(),
     )

@@ -164,8 +164,11 @@ def _why_loss(model: ModelSpec, config: TrainConfig) -> tuple[str, str]:
     return "asked", f"whole logits, about {gib(whole)}"
 
 
-def assumptions(gpu: GpuSpec, options: PlanOptions, config: TrainConfig) -> Iterator[str]:
+def assumptions(model: ModelSpec, gpu: GpuSpec, options: PlanOptions, config: TrainConfig) -> Iterator[str]:
     """What the figures take for granted."""
+    positions = model.config.get("max_position_embeddings")
+    if isinstance(positions, int) and positions < config.sequence_length:
+        yield f"the model knows {positions:,} positions; beyond them it is not known to work, only to fit"
     yield f"every sequence has exactly {config.sequence_length:,} tokens, packed, none padded"
     doubt = f"{gib(gpu.context_bytes)} ± {gib(gpu.context_uncertainty_bytes)}"
     yield f"no other process uses the card; driver and CUDA context take {doubt}"
