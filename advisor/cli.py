@@ -16,8 +16,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from advisor.catalog.gpus import all_gpus, find_gpu, gpu_by_device_name
+from advisor.catalog.gpus import all_gpus, find_gpu
 from advisor.catalog.models import all_models, find_model
+from advisor.commands import accuracy as accuracy_command
+from advisor.commands import bench as bench_command
+from advisor.commands import probe as probe_command
+from advisor.commands import report as report_command
+from advisor.commands.here import card_here
+from advisor.commands.profiles import profiles_app
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import Estimator
@@ -25,7 +31,7 @@ from advisor.estimate_rows import answer_rows
 from advisor.plan.document import Plan, load_plan, plan_to_json, save_plan
 from advisor.plan.lanes import DEMO_OPTIONS, PlanOptions
 from advisor.plan.planner import make_plan
-from advisor.records import Checkpointing, GpuSpec, Loss, Method, Precision
+from advisor.records import Checkpointing, Loss, Method, Precision
 from advisor.render import gpus_view, models_view, plan_view
 from advisor.tape.store import TapeStore
 from advisor.train.request import RunRequest
@@ -202,6 +208,13 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
         show_run(document, out)
 
 
+app.command(epilog=bench_command.EPILOG)(bench_command.bench)
+app.command(epilog=probe_command.EPILOG)(probe_command.probe)
+app.command(epilog=report_command.EPILOG)(report_command.report)
+app.command(epilog=accuracy_command.EPILOG)(accuracy_command.accuracy)
+app.add_typer(profiles_app, name="profiles")
+
+
 @app.command(epilog="advisor demo  |  advisor demo --output my-demo")
 def demo(
     output: Annotated[Path, typer.Option(help="A folder for the adapter and run.json.")] = Path("demo-run"),
@@ -214,7 +227,7 @@ def demo(
         command = _run_command(["plan", "--gpu", "16GB", "--model", "8B"], big.hub_name, None)
         _show_plan(make_plan(big, card, PlanOptions(), estimator, assumed=assumed, command=command))
         # Without a card the CPU trains, which computes bf16: so for a card of that size that does, too.
-        here = _card_here() or find_gpu("rtx-4060-ti-16gb")[0]
+        here = card_here() or find_gpu("rtx-4060-ti-16gb")[0]
         small, assumed_small = find_model(str(MODEL_FOLDER))
         made = make_plan(small, here, DEMO_OPTIONS, estimator, assumed=tuple(assumed_small))
     plan_file = output / "plan.json"
@@ -222,17 +235,6 @@ def demo(
     from advisor.demo.show import run_demo
 
     run_demo(load_plan(plan_file), output, out)
-
-
-def _card_here() -> GpuSpec | None:
-    """The NVIDIA card of this machine, where there is one that the catalog knows."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        return gpu_by_device_name(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))))
-    except pynvml.NVMLError:
-        return None
 
 
 @app.command(epilog="advisor show gpus  |  advisor show models --json")

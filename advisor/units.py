@@ -9,6 +9,8 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smh])\s*$", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -36,6 +38,19 @@ def parse_size_bytes(text: str) -> int:
     number, prefix, binary = match.groups()
     base = 1024 if binary else 1000
     return int(float(number) * base ** _POWER[prefix.lower()])
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds behind `90s`, `10m` or `1.5h`.
+
+    Raises: AdvisorError where the text is not a duration.
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise AdvisorError(
+            f"{text!r} is not a duration.", why="expected a number and a unit", fix="write 90s, 10m or 1.5h"
+        )
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def seconds(duration_seconds: float) -> str:

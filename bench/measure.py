@@ -1,93 +1,171 @@
-"""Measure one configuration on the card that is present, in this process; print one JSON row.
+"""Measure one configuration in this process, through the same step that the runner trains.
 
-    python -m bench.measure '{"model": {…config.json…}, "precision": "nf4", "sequence_length": 2048}'
-
-The parent starts a fresh process for each row: what an earlier run left in the allocator, in cuBLAS or in
+The caller sees to it that the process is fresh: what an earlier run left in the allocator, in cuBLAS or in
 a library's globals would be measured with it.
 """
 
 import gc
 import gzip
 import json
-import sys
+import os
+import resource
 import tempfile
 import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from advisor.errors import AdvisorError, ExitCode
-from advisor.records import TrainConfig, config_from_json
+from advisor.errors import AdvisorError
+from advisor.profiles.record import Outcome
+from advisor.records import TrainConfig
 from advisor.step.data import random_blocks
-from advisor.step.session import build
+from advisor.step.session import Session, build
 from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped, random_weights
-from advisor.train.card import cap_memory, choose_device, set_allocator
-from advisor.train.environment import package_versions
+from advisor.train.card import cap_memory, set_allocator
+from advisor.train.environment import environment
 from advisor.train.meter import Meter, measured_figures
-from advisor.train.progress import StepClock
+from bench.request import BENCHMARK_VERSION, WARMUP_STEPS, asked_for
+from bench.sensors import CardSensors, Watch, to_clocks_and_power
 
-BENCHMARK_VERSION = 1
-_STEPS = 4
+_LARGEST_SAVE_BYTES = 1 << 30  # saving more would time the disk, and tell nothing of the card
+_IDLE_BYTES = 256 << 20  # a driver's own bookkeeping stays below; a display or a process does not
+# What libraries say where a card or a build lacks something.
+_UNSUPPORTED = (
+    "not supported",
+    "not implemented",
+    "no kernel image",
+    "requires compute capability",
+    "CUDA Setup failed",
+)
 
 
-def measure(row: dict[str, Any], events: Path | None = None) -> dict[str, Any]:
-    """The row with its outcome: `ok` with the figures, `oom` or `failed` with the reason."""
-    config = config_from_json(row)
+@dataclass(slots=True)
+class _Timed:
+    """Reads clocks and power from the end of the warm-up to the end of training."""
+
+    sensors: CardSensors | None
+    watch: Watch | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def after_step(self, ended: int) -> None:
+        if ended == WARMUP_STEPS and self.sensors is not None:
+            self.watch = self._open.enter_context(self.sensors.watch())
+
+    def close(self) -> None:
+        self._open.close()
+
+    def figures(self) -> dict[str, Any]:
+        clocks, power = to_clocks_and_power(self.watch.readings()) if self.watch else (None, None)
+        return {"clocks": clocks and asdict(clocks), "power": power and asdict(power)}
+
+
+def measure(row: dict[str, Any], device: torch.device, events: Path | None = None) -> dict[str, Any]:
+    """The figures of one request and how it ended; `events` takes the allocator's own history.
+
+    A full card, a library that can't and any other failure are outcomes, not errors.
+    """
+    facts, config, cap_bytes, steps = asked_for(row)
+    sensors = CardSensors.open(None) if device.type == "cuda" else None
+    shared = others_on_the_card(sensors)  # before this process is on it, too
     set_allocator(config)
-    device = choose_device()
-    if device.type != "cuda":
-        raise AdvisorError("There is no CUDA card to measure.", exit_code=ExitCode.ENVIRONMENT)
-    if row.get("cap_bytes"):
-        cap_memory(int(row["cap_bytes"]), device)
-    meter = Meter(device)
+    if cap_bytes is not None and device.type == "cuda":
+        cap_memory(cap_bytes, device)
+    timed = _Timed(sensors)
+    meter = Meter(device, after_step=timed.after_step)
     if events is not None:
         torch.cuda.memory._record_memory_history(  # noqa: SLF001 - torch's documented way, without a public name
             enabled="all", context=None, stacks="python", max_entries=2_000_000
         )
     began = time.perf_counter()
-    try:
-        outcome = _run(row, config, meter)
-    except torch.cuda.OutOfMemoryError as error:
-        outcome = {"outcome": "oom", "reason": str(error)[:400]}
-    except Exception as error:  # noqa: BLE001 - a failed row is a row
-        outcome = {"outcome": "failed", "reason": f"{type(error).__name__}: {error}"[:400]}
-    meter.finish()
+    outcome, reason, figures = _measured(facts, config, steps, meter, timed)
     if events is not None:
         _save_events(events)
-    return row | outcome | _figures(meter) | {"wall_seconds": time.perf_counter() - began}
-
-
-def _run(row: dict[str, Any], config: TrainConfig, meter: Meter) -> dict[str, Any]:
-    facts = row["model"]
-    steps = int(row.get("steps", _STEPS))
-    vocab = int(facts["vocab_size"])
-    data = random_blocks(
-        rows=config.effective_batch * steps, sequence_length=config.sequence_length, vocab=vocab
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        session = build(
-            Shaped(facts, random_weights()),
-            config,
-            RunOptions(output_dir=directory, max_steps=steps),
-            train_data=data,
-            device=meter.device,
-            observer=meter,
-            callbacks=(StepClock(meter),),
-        )
-        session.train()
-    gc.collect()
-    return {"outcome": "ok", "reason": ""}
-
-
-def _figures(meter: Meter) -> dict[str, Any]:
-    return measured_figures(meter) | {
+    return {
+        "outcome": outcome.value,
+        "reason": reason,
         "benchmark_version": BENCHMARK_VERSION,
-        "reserved_at_end_bytes": torch.cuda.memory_reserved(),
-        "card": torch.cuda.get_device_name(0),
-        "versions": package_versions(),
+        "warmup_steps": WARMUP_STEPS,
+        **figures,
+        **timed.figures(),
+        "shared": shared,
+        "host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "wall_seconds": time.perf_counter() - began,
+        "environment": environment(device),
     }
+
+
+def _measured(
+    facts: dict[str, Any], config: TrainConfig, steps: int, meter: Meter, timed: _Timed
+) -> tuple[Outcome, str, dict[str, Any]]:
+    figures: dict[str, Any] = {}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            session = _session(facts, config, steps, meter, folder)
+            session.train()
+            timed.close()
+            meter.finish()
+            figures = measured_figures(meter)
+            _further_phases(session, meter, Path(folder))
+    except Exception as error:  # noqa: BLE001 - a failed row is a row
+        outcome, reason = _told(error)
+        meter.finish()
+        return outcome, reason, figures or measured_figures(meter)
+    finally:
+        timed.close()
+    more = {name: peak.to_json() for name, peak in (*meter.phases.items(), *meter.steps.items())}
+    return Outcome.OK, "", figures | {"phases": more}
+
+
+def _session(facts: dict[str, Any], config: TrainConfig, steps: int, meter: Meter, folder: str) -> Session:
+    vocab = int(facts.get("vocab_size") or facts["text_config"]["vocab_size"])
+    rows = config.effective_batch * steps
+    return build(
+        Shaped(facts, random_weights()),
+        config,
+        RunOptions(output_dir=folder, max_steps=steps),
+        train_data=random_blocks(rows=rows, sequence_length=config.sequence_length, vocab=vocab),
+        evaluation_data=random_blocks(
+            rows=config.micro_batch, sequence_length=config.sequence_length, vocab=vocab, seed=1
+        ),
+        device=meter.device,
+        observer=meter,
+    )
+
+
+def _further_phases(session: Session, meter: Meter, folder: Path) -> None:
+    """Evaluate and save: phases of their own, beside the peaks of training. One that runs out stays out."""
+    with suppress(torch.OutOfMemoryError):
+        session.evaluate()
+        meter.finish()
+    learns = [p for p in session.model.parameters() if p.requires_grad]
+    kept = learns if hasattr(session.model, "peft_config") else list(session.model.parameters())
+    if sum(p.numel() * p.element_size() for p in kept) <= _LARGEST_SAVE_BYTES:
+        with suppress(torch.OutOfMemoryError):
+            session.save(folder / "saved", base_name="measured")
+    meter.finish()
+    gc.collect()
+
+
+def _told(error: Exception) -> tuple[Outcome, str]:
+    words = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in words:
+        return Outcome.OOM, words[:400]
+    refused = isinstance(error, AdvisorError | NotImplementedError | ImportError)
+    if refused or any(sign.lower() in words.lower() for sign in _UNSUPPORTED):
+        return Outcome.UNSUPPORTED, words[:400]
+    return Outcome.FAILED, f"{type(error).__name__}: {words}"[:400]
+
+
+def others_on_the_card(sensors: CardSensors | None) -> bool:
+    """Whether someone else uses the card; ask before this process does."""
+    if sensors is None:
+        return False
+    held = sensors.idle_used_bytes or 0
+    return bool(sensors.other_processes(os.getpid())) or held > _IDLE_BYTES
 
 
 def _save_events(path: Path) -> None:
@@ -95,9 +173,3 @@ def _save_events(path: Path) -> None:
     trace = torch.cuda.memory._snapshot()["device_traces"][0]  # noqa: SLF001 - as above
     rows = [[entry["action"], entry["size"], entry.get("addr", 0)] for entry in trace]
     path.write_bytes(gzip.compress(json.dumps(rows, separators=(",", ":")).encode()))
-
-
-if __name__ == "__main__":
-    request = json.loads(sys.argv[1])
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    print(json.dumps(measure(request, target)))  # noqa: T201

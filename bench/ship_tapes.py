@@ -20,9 +20,9 @@ from advisor.plan.lanes import DEMO_OPTIONS, Lane, PlanOptions, lanes
 from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Precision, TrainConfig
 from advisor.tape.store import TapeStore, Wanted, default_shipped_folder, wanted
 
-# One model a size that people ask for, and one card a family of kernels: sm75 and sm80.
+# One model a size that people ask for, and one card a family of kernels: sm75, sm80 and sm90.
 MODELS = ("0.5B", "1B", "3B", "7B", "8B", "14B", "32B", "70B")
-CARDS = ("t4", "rtx-4090")
+CARDS = ("t4", "rtx-4090", "h100-80gb-sxm")
 _FULL_BELOW = 4_000_000_000  # parameters: larger ones are rarely trained whole on one card
 _SEVERAL_SHAPES = (1, 2, 4)  # micro-batches of 2,048 tokens that a plan considers
 

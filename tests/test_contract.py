@@ -32,6 +32,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
 from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision, TrainConfig
+from advisor.simulate.sums import is_in_place, unshared_holders
 from advisor.step.data import random_blocks
 from advisor.step.session import build
 from advisor.step.trainer import RunOptions
@@ -119,6 +120,7 @@ class _Meter(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
+        unshared_holders()  # found out before this mode watches
         self.book = _Book()
         self.watching = True
         self._lives = {}
@@ -129,7 +131,12 @@ class _Meter(TorchDispatchMode):
     def weight(self, name):
         pass
 
+    def step_ended(self):
+        pass
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if is_in_place(func, args):  # as the engine would do without this mode
+            return args[0].add_(args[1])
         result = func(*args, **(kwargs or {}))
         if self.watching:
             self.follow(result)

@@ -28,6 +28,10 @@ class Marks:
     def weight(self, name):
         """A weight is loaded."""
 
+    def step_ended(self):
+        """A step is complete."""
+        self.ended = getattr(self, "ended", 0) + 1
+
 
 @pytest.fixture(params=KINDS)
 def session(request, tmp_path, monkeypatch):
@@ -78,6 +82,7 @@ def test_each_phase_is_marked_in_its_place(session):
     micro_batch = [Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER]
 
     assert made.observer.seen == [Phase.LOAD, Phase.PREPARE, *micro_batch * 4, Phase.SAVE, Phase.EVALUATE]
+    assert made.observer.ended == 2
     assert 0 < loss < 20
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.errors import AdvisorError, ExitCode
-from advisor.tape.events import NO_PART, Event, Op, repeated
+from advisor.replay.brief import brief
+from advisor.tape.events import NO_PART, Event, Op, lives_are_whole, repeated
 from advisor.tape.file import MAGIC, SCHEMA, load_tape, save_tape, tape_from_bytes, tape_to_bytes
 from advisor.tape.packed import pack, unpack
 from advisor.tape.record import TILES, Factor, Kernel, Label, Size, Tape, unroll
@@ -85,6 +86,28 @@ def test_neighbours_that_differ_are_refused():
 
     with pytest.raises(AdvisorError, match="can't be repeated"):
         repeated(_events(*rows), template=2, copies=1)
+
+
+def test_a_brief_tape_hands_on_what_the_whole_one_does():
+    """A buffer that dies at once in one layer and a little later in the next is still the same buffer."""
+    rows = [(A, 9, NO_PART)]
+    for layer in range(4):
+        scratch, out = 2 * layer, 2 * layer + 1
+        late = layer == 3  # here the scratch outlives the next allocation
+        rows += [(A, scratch, layer), *([] if late else [(F, scratch, layer)]), (A, out, layer)]
+        rows += [(F, scratch, layer)] if late else []
+        rows += [(F, out - 2, layer)] if layer else []
+    whole = _tape(_events(*rows), layers=7, template=2)
+
+    assert lives_are_whole(unroll(whole))
+    assert lives_are_whole(unroll(brief(whole)))
+
+
+def test_lives_that_are_not_whole_are_seen():
+    """A free of nothing, a slot made twice."""
+    assert lives_are_whole(_events((A, 0, 1), (F, 0, 1), (A, 0, 1)))
+    assert not lives_are_whole(_events((A, 0, 1), (F, 1, 1)))
+    assert not lives_are_whole(_events((A, 0, 1), (A, 0, 1)))
 
 
 def test_tiles_repeat_beside_layers():

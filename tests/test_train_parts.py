@@ -18,7 +18,7 @@ from advisor.records import Allocator, Method, Precision, TrainConfig
 from advisor.step.observe import Phase
 from advisor.train import card
 from advisor.train.meter import Meter, measured_figures
-from advisor.train.progress import Display, LossLog, StepClock
+from advisor.train.progress import Display, LossLog
 from advisor.train.recipe import choose_recipe, rounding_note
 from advisor.train.request import RunRequest
 
@@ -67,6 +67,27 @@ def test_each_phase_has_its_own_peak(fake_card):
     ) == (10, 50, 60, 100, 2)
 
 
+def test_the_first_step_is_told_from_the_later_ones(fake_card):
+    """The optimizer's states come with the first; from then on they are there in every phase."""
+    ended = []
+    meter = Meter(CUDA, after_step=ended.append)
+    meter.mark(Phase.PREPARE)
+    for allocated in (50, 90, 70):
+        meter.mark(Phase.FORWARD)
+        meter.mark(Phase.OPTIMIZER)
+        fake_card.peak.update(allocated=allocated)
+        meter.step_ended()
+    meter.mark(Phase.EVALUATE)
+    fake_card.peak.update(allocated=500)
+    meter.finish()
+
+    assert {name: peak.peak_allocated_bytes for name, peak in meter.steps.items()} == {
+        "first-step": 50,
+        "later-steps": 90,
+    }
+    assert ended == [1, 2, 3]
+
+
 def test_a_step_is_timed_from_its_first_forward_to_its_end(monkeypatch):
     """Evaluation and saving between the steps are no part of them."""
     clock = iter([1.0, 4.0, 100.0, 102.0])
@@ -77,7 +98,7 @@ def test_a_step_is_timed_from_its_first_forward_to_its_end(monkeypatch):
             meter.mark(Phase.FORWARD)
             meter.mark(Phase.BACKWARD)
         meter.mark(Phase.OPTIMIZER)
-        StepClock(meter).on_step_end()
+        meter.step_ended()
         meter.mark(Phase.EVALUATE)
 
     assert meter.step_seconds == [3.0, 2.0]

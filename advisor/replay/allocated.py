@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from advisor.replay.blocks import rounded
-from advisor.replay.brief import TOUCH
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import NO_PART, Event, Op
 from advisor.tape.record import TILES, TRACED_TILES, Tape
@@ -57,7 +56,7 @@ def _run(
             whose = owner[slot]
             times = 1 if abs(whose - part) <= 1 else copies.get(whose, 0) + 1
             now -= held[slot] * times
-        elif op == TOUCH and now + sizes[size] > highest:
+        elif op == Op.TOUCH and now + sizes[size] > highest:
             highest = now + sizes[size]
         highest = max(highest, now)
     return now, highest

@@ -6,8 +6,6 @@ from dataclasses import replace
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape
 
-TOUCH = 4  # an operation beside those of `Op`: a buffer that is made and freed with nothing in between
-
 
 def brief(tape: Tape) -> Tape:
     """The same tape with half the events; what the allocator does stays the same."""
@@ -21,7 +19,7 @@ def _brief(events: Iterable[Event]) -> Iterator[Event]:
             continue
         if held is not None:
             if event.op == Op.FREE and event.a == held.a and event.part == held.part:
-                yield held._replace(op=TOUCH)
+                yield held._replace(op=Op.TOUCH)
                 held = None
                 continue
             yield held

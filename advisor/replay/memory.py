@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from advisor.records import Allocator
 from advisor.replay.allocator import CachingAllocator
 from advisor.replay.blocks import ROUND_LARGE_BYTES, Block, OutOfMemoryError, rounded
-from advisor.replay.brief import TOUCH
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape, unroll
@@ -19,7 +18,7 @@ class Program:
     """A tape's allocations for the whole model, without its kernels; the same for shapes of as many tiles."""
 
     tape: Tape
-    requests: tuple[Event, ...]  # allocations, frees, phases, and `TOUCH`
+    requests: tuple[Event, ...]  # allocations, frees, phases, and `Op.TOUCH`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +117,7 @@ class _Meter:
             elif kind == Op.FREE:
                 allocator.release(blocks.pop(slot))
                 continue
-            elif kind == TOUCH:
+            elif kind == Op.TOUCH:
                 allocator.touch(sizes[size])
             else:
                 best = self._begin(self.tape.phases[slot])

@@ -48,14 +48,16 @@ def sdpa_for(target: Target) -> Callable[..., torch.Tensor]:
 
 
 def choose(target: Target, query: torch.Tensor, key: torch.Tensor, *, masked: bool) -> str:
-    """flash, efficient or math.
+    """cudnn, flash, efficient or math.
 
-    Source: aten/src/ATen/native/transformers/cuda/sdp_utils.cpp (torch 2.13): flash needs sm80, half
-    precision, no mask and heads of at most 256; memory-efficient needs equal head counts and, before
-    sm80, no bf16; math takes what is left. cuDNN comes last in the order and is not reached.
+    Source: aten/src/ATen/native/transformers/cuda/sdp_utils.cpp (torch 2.13): on data-centre cards since Hopper
+    cuDNN comes first, with half precision and heads of at most 128; flash needs sm80, half precision, no mask and
+    heads of at most 256; memory-efficient needs equal head counts and, before sm80, no bf16; math takes what is left.
     """
     modern = target.compute_capability >= (8, 0)
     half = query.dtype in _HALF
+    if half and query.shape[-1] <= target.cudnn_head_size:
+        return "cudnn"
     if modern and half and not masked and query.shape[-1] <= _FLASH_HEAD_SIZE:
         return "flash"
     grouped = query.shape[1] != key.shape[1]
@@ -68,7 +70,9 @@ def _under_autocast(asked: Question) -> Question:
     if not torch.is_autocast_enabled(NAME):
         return asked
     dtype = torch.get_autocast_dtype(NAME)
-    return asked._replace(query=asked.query.to(dtype), key=asked.key.to(dtype), value=asked.value.to(dtype))
+    # The last first, as gcc evaluates the arguments of a call.
+    value, key, query = (tensor.to(dtype) for tensor in (asked.value, asked.key, asked.query))
+    return asked._replace(query=query, key=key, value=value)
 
 
 def _flash(asked: Question) -> torch.Tensor:
@@ -78,13 +82,37 @@ def _flash(asked: Question) -> torch.Tensor:
     return output
 
 
-def _efficient(asked: Question) -> torch.Tensor:
-    query, key, value, mask, dropout, causal, scale, _ = asked
-    if mask is not None and mask.dtype is torch.bool:
-        # convert_boolean_attn_mask: an additive mask in the query's dtype.
+def _cudnn(asked: Question) -> torch.Tensor:
+    query, key, value, _, dropout, causal, scale, _ = asked
+    op = torch.ops.aten._scaled_dot_product_cudnn_attention
+    learns = query.requires_grad
+    output: torch.Tensor = op(
+        query,
+        key,
+        value,
+        _additive_mask(asked),
+        learns,
+        dropout,
+        causal,
+        return_debug_mask=False,
+        scale=scale,
+    )[0]
+    return output
+
+
+def _additive_mask(asked: Question) -> torch.Tensor | None:
+    """The mask in the query's dtype (convert_boolean_attn_mask), for every head."""
+    query, key, mask = asked.query, asked.key, asked.attn_mask
+    if mask is None:
+        return None
+    if mask.dtype is torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), float("-inf"))
-    if mask is not None:
-        mask = mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+    return mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+
+
+def _efficient(asked: Question) -> torch.Tensor:
+    query, key, value, _, dropout, causal, scale, _ = asked
+    mask = _additive_mask(asked)
     op = torch.ops.aten._scaled_dot_product_efficient_attention
     output: torch.Tensor = op(query, key, value, mask, query.requires_grad, dropout, causal, scale=scale)[0]
     return output
@@ -99,4 +127,4 @@ def _math(asked: Question) -> torch.Tensor:
     return output
 
 
-_RUN = {"flash": _flash, "efficient": _efficient, "math": _math}
+_RUN = {"cudnn": _cudnn, "flash": _flash, "efficient": _efficient, "math": _math}

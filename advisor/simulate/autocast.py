@@ -124,7 +124,14 @@ def _cacheable(value: torch.Tensor) -> bool:
 
 def _to_lower(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     dtype = torch.get_autocast_dtype(NAME)
-    return op(*tree_map(lambda v: _cast(v, dtype), args), **tree_map(lambda v: _cast(v, dtype), kwargs))
+    named = {name: _cast_all(value, dtype) for name, value in reversed(kwargs.items())}
+    # The last first, as gcc evaluates the arguments of a call: bias, weight, input.
+    placed = [_cast_all(value, dtype) for value in reversed(args)]
+    return op(*reversed(placed), **named)
+
+
+def _cast_all(value: Any, dtype: torch.dtype) -> Any:
+    return tree_map(lambda v: _cast(v, dtype), value)
 
 
 def _to_full(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

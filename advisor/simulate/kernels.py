@@ -48,9 +48,26 @@ def uses_cublas(name: str) -> bool:
     return name in _cublas_ops()
 
 
+def lt_workspace_bytes(name: str, args: tuple[Any, ...]) -> int:
+    """What cuBLASLt takes for the product, once for each thread; 0 where it does not run it.
+
+    Source: aten/src/ATen/native/cuda/Blas.cpp, addmm_out_cuda_impl: a bias of one dimension, and no row alone.
+    """
+    if name != "aten::addmm" or args[0].dim() != 1 or 1 in args[1].shape:
+        return 0
+    return int(_table()["cublas_lt"]["bytes"])
+
+
 def inside(name: str, args: tuple[Any, ...], measure: Measure) -> list[Size]:
     """Buffers that are alive inside the op, in the order it makes them."""
-    return _attention_backward(args, measure) if name in _workspaces() else []
+    if name not in _workspaces():
+        return []
+    return _INSIDE[name](args, measure)
+
+
+def _softmax_backward(args: tuple[Any, ...], measure: Measure) -> list[Size]:
+    gradient, output = args[:2]
+    return [measure(output.shape, max(gradient.element_size(), output.element_size()))]
 
 
 def _attention_backward(args: tuple[Any, ...], measure: Measure) -> list[Size]:
@@ -69,6 +86,30 @@ def _attention_backward(args: tuple[Any, ...], measure: Measure) -> list[Size]:
     return buffers
 
 
+def _cudnn_attention(_: tuple[Any, ...], measure: Measure) -> list[Size]:
+    return [measure((_CUDNN_BYTES,), 1)]
+
+
+def _cudnn_attention_backward(args: tuple[Any, ...], measure: Measure) -> list[Size]:
+    query, key = args[1], args[2]
+    batch, heads, queries, head_size = query.shape
+    each = 4 * head_size + 4  # bytes a row of a head
+    if key.shape[1] != heads:
+        each += 2 * query.element_size() * head_size
+    return [_plus(measure((batch, heads, queries, each), 1), _CUDNN_BYTES)]
+
+
+def _plus(size: Size, constant: int) -> Size:
+    """The size and some bytes more; its factors are a batch and a length, as they are."""
+    if not size.factors:
+        return Size(size.scale + constant)
+    batch = sum(f.batch for f in size.factors)
+    length = sum(f.sequence for f in size.factors)
+    of_both = size.scale if batch and length else 0
+    of_one = 0 if of_both else size.scale
+    return Size(1, (Factor(constant, of_one * batch, of_one * length, of_both, 1),))
+
+
 def _rounded(size: Size, multiple: int) -> Size:
     if not size.factors:
         return Size(-(-size.scale // multiple) * multiple)
@@ -78,6 +119,15 @@ def _rounded(size: Size, multiple: int) -> Size:
 def _times(left: Size, right: Size, scale: int) -> Size:
     factors: tuple[Factor, ...] = tuple(sorted(left.factors + right.factors))
     return Size(left.scale * right.scale * scale, factors)
+
+
+_CUDNN_BYTES = 256  # see kernels.toml
+_INSIDE = {
+    "aten::_softmax_backward_data": _softmax_backward,
+    "aten::_scaled_dot_product_flash_attention_backward": _attention_backward,
+    "aten::_scaled_dot_product_cudnn_attention": _cudnn_attention,
+    "aten::_scaled_dot_product_cudnn_attention_backward": _cudnn_attention_backward,
+}
 
 
 def cost(

@@ -23,6 +23,7 @@ from torch.nn import functional
 from transformers import TrainingArguments
 from trl.kernels import chunked_logprob
 
+import advisor.step.grouped
 from advisor.simulate.attention import sdpa_for
 from advisor.simulate.autocast import install_autocast
 from advisor.simulate.bitsandbytes_cuda import absent_pointers
@@ -57,6 +58,8 @@ def _patches(card: Recorder) -> list[Any]:
         # Subclasses of a FakeTensor (bitsandbytes' Params4bit, Int8Params) must be FakeTensors themselves.
         patch(torch.Tensor, "_make_subclass", staticmethod(make_fake_subclass)),
         patch(functional, "scaled_dot_product_attention", sdpa_for(card.target)),
+        patch(advisor.step.grouped, "compute_capability", lambda _: card.target.compute_capability),
+        patch(functional, "softmax", _softmax),
         # A FakeTensor mask counts as tracing, which always builds the whole mask; a card does not.
         patch(transformers.masking_utils, "is_tracing", lambda *_: False),
         patch(transformers.modeling_utils, "caching_allocator_warmup", _warmup(card)),
@@ -74,6 +77,20 @@ def _patches(card: Recorder) -> list[Any]:
         *_paged_patches(card),
         *_triton_patches(card),
     ]
+
+
+_real_softmax = functional.softmax
+
+
+def _softmax(
+    values: torch.Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """On CUDA fp16 becomes fp32 within the kernel, without a copy (aten/src/ATen/native/SoftMax.cpp)."""
+    within = values.device.type == NAME and values.dtype is torch.float16 and dtype is torch.float32
+    if not within or dim is None:
+        return _real_softmax(values, dim, _stacklevel, dtype)
+    result: torch.Tensor = torch.ops.aten._softmax(values, dim, half_to_float=True)
+    return result
 
 
 def _foreach_patches() -> list[Any]:

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from advisor.simulate import answers, bitsandbytes_cuda, kernels
+from advisor.simulate import answers, bitsandbytes_cuda, kernels, sums
 from advisor.simulate.device import NAME
 from advisor.simulate.ledger import Group, Ledger
 from advisor.simulate.parts import Parts
@@ -37,6 +37,7 @@ class _Known:
     inside: tuple[tuple[int, int], ...]  # size and label of each buffer inside the kernel
     kernel: int | None
     multiplies: bool
+    lt_workspace_bytes: int
 
 
 class Recorder(TorchDispatchMode):
@@ -48,6 +49,7 @@ class Recorder(TorchDispatchMode):
     def __init__(self, target: Target, symbols: Symbols, vocab: int, parts: Parts) -> None:
         """A card that has not been used."""
         super().__init__()  # type: ignore[no-untyped-call]
+        sums.unshared_holders()  # before this mode watches, too
         self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.target = target
         self.symbols = symbols
@@ -75,6 +77,9 @@ class Recorder(TorchDispatchMode):
         """The loader turns to the weight of that name."""
         self.ledger.part = self.parts.of_name(name)
 
+    def step_ended(self) -> None:
+        """The tape tells phases apart, not steps."""
+
     # The card's side.
 
     def __torch_dispatch__(
@@ -83,9 +88,12 @@ class Recorder(TorchDispatchMode):
         """What the op gives on the card, and on the CPU where it has nothing to do with the card."""
         if func is _DEVICE:  # torch's own C++ asks this more often than all else
             return args[0].device
+        in_place = sums.is_in_place(func, args)
         call = Call(func, args, kwargs or {})
         if not _concerns(call):
             return call.run()
+        if in_place:
+            return self._added(call)
         symbolic = self._symbolic(call)
         key = call.key_in(self.phase, symbolic, self.in_quantised_kernel)
         known = self._known.get(key) if key else None
@@ -115,6 +123,14 @@ class Recorder(TorchDispatchMode):
         self._write(known, call, outputs, fresh)
         return result
 
+    def _added(self, call: Call) -> torch.Tensor:
+        """The sum of two gradients, in the memory of the first."""
+        sum_: torch.Tensor = call.args[0]
+        kernel = kernels.cost(call.func, call.args, [*call.tensors, sum_], [sum_], self.symbols.size)
+        if kernel is not None:
+            self.ledger.launched(self.ledger.kernels.index(kernel))
+        return sum_
+
     def _quantised(self, name: str, call: Call) -> Any:
         """What bitsandbytes' own CUDA kernel gives; every buffer that it does not give is its workspace."""
         before, self.in_quantised_kernel = self.in_quantised_kernel, True
@@ -138,6 +154,7 @@ class Recorder(TorchDispatchMode):
             inside=tuple((self.ledger.sizes.index(size), label) for size in inside),
             kernel=None if kernel is None else self.ledger.kernels.index(kernel),
             multiplies=kernels.uses_cublas(name),
+            lt_workspace_bytes=kernels.lt_workspace_bytes(name, call.args),
         )
 
     def _described(self, tensor: torch.Tensor, op: str, *, symbolic: bool) -> tuple[int, int]:
@@ -160,7 +177,7 @@ class Recorder(TorchDispatchMode):
         for number, (tensor, (size, label)) in enumerate(zip(fresh, known.fresh, strict=True)):
             ledger.born(tensor, size, label, sources[number : number + 1] if each else sources)
         if known.multiplies:
-            self._handle()
+            self._handle(known.lt_workspace_bytes)
         inside = [ledger.allocated(size, label, ledger.part) for size, label in known.inside]
         for slot in inside:
             ledger.freed(slot, ledger.part)
@@ -194,12 +211,16 @@ class Recorder(TorchDispatchMode):
             return "logits/loss"
         return "activation"
 
-    def _handle(self) -> None:
-        """The first product in a thread makes its cuBLAS handle, with a workspace that stays."""
+    def _handle(self, lt_workspace_bytes: int = 0) -> None:
+        """The first product in a thread makes its cuBLAS handle, with a workspace that stays; so with cuBLASLt."""
         thread = "backward" if self.phase == Phase.BACKWARD else "forward"
-        if thread not in self._handles:
-            self._handles.add(thread)
-            self._buffer(Size(1, constant="cublas_workspace"), "cublas handle")
+        for name, size in (
+            ("cublas", Size(1, constant="cublas_workspace")),
+            ("cublasLt", Size(lt_workspace_bytes)),
+        ):
+            if size.scale and f"{name} {thread}" not in self._handles:
+                self._handles.add(f"{name} {thread}")
+                self._buffer(size, f"{name} handle")
 
     def _buffer(self, size: Size, op: str) -> int:
         label = self.ledger.labels.index(Label("workspace", "", op))

@@ -29,7 +29,7 @@ from advisor.step.data import random_blocks
 from advisor.step.session import Session, build
 from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped
-from advisor.tape.events import NO_PART, Event
+from advisor.tape.events import NO_PART, Event, lives_are_whole
 from advisor.tape.record import Tape, unroll
 from advisor.tape.regime import Regime, regime_of
 from advisor.tape.target import Target
@@ -90,10 +90,9 @@ def _traced(
 def _repeats(tape: Tape) -> bool:
     one_more = replace(tape, layers=tape.traced_layers + tape.period) if tape.template != NO_PART else tape
     try:
-        unroll(one_more, further_tiles=1)
+        return lives_are_whole(unroll(one_more, further_tiles=1))
     except AdvisorError:
         return False
-    return True
 
 
 def _shapes(facts: Mapping[str, Any], config: TrainConfig, regime: Regime) -> Iterator[Symbols]:

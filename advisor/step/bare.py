@@ -24,7 +24,7 @@ def run_bare_loop(  # noqa: PLR0913 - what a loop needs
 ) -> torch.optim.Optimizer:
     """Train `steps` optimizer steps the plain way; gives the optimizer, with its states.
 
-    The output of a micro-batch dies only when the next one replaces it, as in most tutorials.
+    The output of a micro-batch lives until the next one of the step replaces it, or the step ends.
     """
     _enable_checkpointing(model, config)
     model.train()
@@ -42,6 +42,8 @@ def run_bare_loop(  # noqa: PLR0913 - what a loop needs
         torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        observer.step_ended()
+        del output, loss  # a step is a function in most loops, and what it holds dies with it
     return optimizer
 
 

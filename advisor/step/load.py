@@ -18,6 +18,7 @@ from transformers import (
 from advisor.errors import AdvisorError
 from advisor.records import Attention, Precision, TrainConfig
 from advisor.step.dtypes import autocast_dtype, weight_dtype
+from advisor.step.grouped import repeat_key_heads_on_old_cards
 from advisor.step.observe import Observer
 from advisor.step.weights import Checkpoint, WeightSource, build_config, lazy_state_dict
 
@@ -33,6 +34,7 @@ def load_model(
     Raises: AdvisorError where transformers can't build or load it.
     """
     os.environ.update(_ONE_LOADER_THREAD)
+    repeat_key_heads_on_old_cards()
     options = _options(config, device)
     if isinstance(source, Checkpoint):
         model = _from_checkpoint(source.path, options)

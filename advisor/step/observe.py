@@ -25,6 +25,9 @@ class Observer(Protocol):
     def weight(self, name: str) -> None:
         """The weight of that name is about to be loaded."""
 
+    def step_ended(self) -> None:
+        """An optimizer step is complete, and its gradients are gone."""
+
 
 class Unobserved:
     """Nobody watches."""
@@ -33,4 +36,7 @@ class Unobserved:
         """Nothing to do."""
 
     def weight(self, name: str) -> None:
+        """Nothing to do."""
+
+    def step_ended(self) -> None:
         """Nothing to do."""

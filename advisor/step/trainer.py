@@ -62,6 +62,16 @@ class _Marks:
         super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
 
 
+class _StepEnds(TrainerCallback):
+    """Tells the observer that the optimizer has stepped."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.observer.step_ended()
+
+
 class MarkedTrainer(_Marks, Trainer):
     """transformers' Trainer, unchanged but for the marks."""
 
@@ -99,7 +109,7 @@ def make_trainer(  # noqa: PLR0913 - the trainer's own needs
         eval_dataset=evaluation_data,
         processing_class=tokenizer,
         data_collator=DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id),
-        callbacks=list(callbacks),
+        callbacks=[_StepEnds(observer), *callbacks],
     )
     trainer.observer = observer
     trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results

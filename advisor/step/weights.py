@@ -62,16 +62,18 @@ def random_weights(seed: int = 0) -> MakeTensor:
     Random, never zero: kernels run faster on zeros, so timings on them would flatter.
     """
     generator = torch.Generator().manual_seed(seed)
-    block = torch.randn(_SEED_BLOCK, generator=generator) * _SPREAD
+    drawn = torch.randn(_SEED_BLOCK, generator=generator) * _SPREAD
+    blocks = {torch.float32: drawn}
 
     def make(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         if len(shape) == 1:
             return (torch.zeros if name.endswith("bias") else torch.ones)(shape, dtype=dtype)
-        count = torch.Size(shape).numel()
-        if count <= _SEED_BLOCK:
-            return block[:count].to(dtype, copy=True).view(shape)
-        repeats = -(-count // _SEED_BLOCK)
-        return block.to(dtype).repeat(repeats)[:count].clone().view(shape)
+        block = blocks.setdefault(dtype, drawn.to(dtype))
+        flat = torch.empty(torch.Size(shape).numel(), dtype=dtype)
+        whole = flat.numel() // _SEED_BLOCK
+        flat[: whole * _SEED_BLOCK].view(whole, _SEED_BLOCK).copy_(block.expand(whole, _SEED_BLOCK))
+        flat[whole * _SEED_BLOCK :] = block[: flat.numel() % _SEED_BLOCK]
+        return flat.view(shape)
 
     return make
 

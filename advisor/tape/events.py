@@ -16,6 +16,7 @@ class Op(IntEnum):
     FREE = 1  # a: slot
     PHASE = 2  # a: index into phases
     KERNEL = 3  # a: index into kernels
+    TOUCH = 4  # as ALLOC, and freed at once; only in a brief tape, see `replay/brief.py`
 
 
 class Event(NamedTuple):
@@ -39,6 +40,21 @@ def repeated(events: Sequence[Event], template: int, copies: int) -> list[Event]
     return list(_Repeater(events, template, copies).events()) if copies else list(events)
 
 
+def lives_are_whole(events: Sequence[Event]) -> bool:
+    """Whether each slot is made before it is freed, and neither twice."""
+    live: set[int] = set()
+    for event in events:
+        if event.op == Op.ALLOC:
+            if event.a in live:
+                return False
+            live.add(event.a)
+        elif event.op == Op.FREE:
+            if event.a not in live:
+                return False
+            live.remove(event.a)
+    return True
+
+
 class _Repeater:
     """Renames slots while it repeats; slots of copy `m` of the template are `slot + m * stride`."""
 
@@ -46,7 +62,7 @@ class _Repeater:
         self.recorded = recorded
         self.template = template
         self.copies = copies  # beyond the template itself
-        self.owner = {e.a: e.part for e in recorded if e.op == Op.ALLOC}
+        self.owner = {e.a: e.part for e in recorded if e.op in (Op.ALLOC, Op.TOUCH)}
         self.stride = max(self.owner, default=0) + 1
         self.twin = self._twins()
 

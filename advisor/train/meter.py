@@ -1,7 +1,7 @@
 """What a run on a real card costs: memory by phase, step times, the card's own figure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 
 from advisor.step.observe import Phase
 
+FIRST_STEP, LATER_STEPS = "first-step", "later-steps"
+
 
 @dataclass(slots=True)
 class PhasePeak:
@@ -17,6 +19,21 @@ class PhasePeak:
 
     peak_allocated_bytes: int = 0
     peak_reserved_bytes: int = 0
+    peak_device_bytes: int = 0  # by NVML, when the phase ended; 0 where it can't be read
+
+    def include(self, allocated_bytes: int, reserved_bytes: int, device_bytes: int) -> None:
+        """One more pass of the phase."""
+        self.peak_allocated_bytes = max(self.peak_allocated_bytes, allocated_bytes)
+        self.peak_reserved_bytes = max(self.peak_reserved_bytes, reserved_bytes)
+        self.peak_device_bytes = max(self.peak_device_bytes, device_bytes)
+
+    def to_json(self) -> dict[str, int | None]:
+        """The three figures by name."""
+        return {
+            "peak_allocated_bytes": self.peak_allocated_bytes,
+            "peak_reserved_bytes": self.peak_reserved_bytes,
+            "peak_device_bytes": self.peak_device_bytes or None,
+        }
 
 
 @dataclass(slots=True)
@@ -29,7 +46,9 @@ class Meter:
     """
 
     device: torch.device
+    after_step: Callable[[int], None] | None = None  # told how many steps have ended
     phases: dict[str, PhasePeak] = field(default_factory=dict)
+    steps: dict[str, PhasePeak] = field(default_factory=dict)  # first-step, later-steps: all phases of each
     step_seconds: list[float] = field(default_factory=list)
     device_bytes: int = 0  # the card's used memory by NVML, the largest seen at a phase mark
     static_bytes: int = 0  # allocated when the first forward begins
@@ -55,8 +74,12 @@ class Meter:
 
     def step_ended(self) -> None:
         """An optimizer step is complete."""
+        seconds = self._now() - self._step_began
+        self._book()
         self._in_step = False
-        self.step_seconds.append(self._now() - self._step_began)
+        self.step_seconds.append(seconds)
+        if self.after_step is not None:
+            self.after_step(len(self.step_seconds))
 
     def finish(self) -> None:
         """Book the last phase."""
@@ -89,11 +112,18 @@ class Meter:
         # One reading for both peaks: each of torch's single getters builds the whole table anew.
         now = torch.cuda.memory_stats_as_nested_dict(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        peak = self.phases.setdefault(self._phase.value, PhasePeak())
-        peak.peak_allocated_bytes = max(peak.peak_allocated_bytes, _peak(now, "allocated_bytes"))
-        peak.peak_reserved_bytes = max(peak.peak_reserved_bytes, _peak(now, "reserved_bytes"))
         self._read_device = self._read_device or device_reader(self.device)
-        self.device_bytes = max(self.device_bytes, self._read_device())
+        device_bytes = self._read_device()
+        self.device_bytes = max(self.device_bytes, device_bytes)
+        for peak in self._open():
+            peak.include(_peak(now, "allocated_bytes"), _peak(now, "reserved_bytes"), device_bytes)
+
+    def _open(self) -> Iterator[PhasePeak]:
+        """What the present moment belongs to: a phase, and within a step also that."""
+        if self._phase is not None:
+            yield self.phases.setdefault(self._phase.value, PhasePeak())
+        if self._in_step:
+            yield self.steps.setdefault(LATER_STEPS if self.step_seconds else FIRST_STEP, PhasePeak())
 
 
 def device_reader(device: torch.device) -> Callable[[], int]:
@@ -118,13 +148,7 @@ def measured_figures(meter: Meter) -> dict[str, Any]:
         "peak_reserved_bytes": meter.peak_reserved_bytes if known else None,
         "peak_device_bytes": meter.device_bytes if known else None,
         "alloc_retries": _allocator_retries(meter.device) if known else None,
-        "phases": {
-            name: {
-                "peak_allocated_bytes": peak.peak_allocated_bytes,
-                "peak_reserved_bytes": peak.peak_reserved_bytes,
-            }
-            for name, peak in meter.phases.items()
-        },
+        "phases": {name: peak.to_json() for name, peak in meter.phases.items()},
         "step_seconds": meter.step_seconds,
     }
 

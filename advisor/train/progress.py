@@ -17,18 +17,6 @@ from advisor.units import gib
 _PLAIN_LINES = 20  # about so many lines a run, where there is no terminal
 
 
-class StepClock(TrainerCallback):
-    """Tells the meter when an optimizer step is complete."""
-
-    def __init__(self, meter: Meter) -> None:
-        """Remember whom to tell."""
-        self.meter = meter
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """The optimizer has stepped and the gradients are gone."""
-        self.meter.step_ended()
-
-
 class LossLog(TrainerCallback):
     """Keeps the loss of each step, shows it, and ends a run whose loss is no number."""
 

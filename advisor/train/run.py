@@ -20,7 +20,7 @@ from advisor.train.environment import environment
 from advisor.train.failures import explained
 from advisor.train.meter import Meter, measured_figures
 from advisor.train.prepare import Ready, prepare
-from advisor.train.progress import Display, LossLog, StepClock
+from advisor.train.progress import Display, LossLog
 from advisor.train.quiet import quiet_libraries
 from advisor.train.report import DataFacts, Learned, RunReport, report_to_json
 from advisor.train.request import RunRequest
@@ -61,7 +61,7 @@ def _trained(ready: Ready, console: Console) -> RunReport:
     display = Display(console, ready.data.steps)
     log = LossLog(meter, tokens_per_step=ready.planned.config.tokens_per_step, display=display)
     transformers.set_seed(ready.request.seed)
-    session = _session(ready, meter, (StepClock(meter), log))
+    session = _session(ready, meter, (log,))
     folders.check_space(ready.request.output, _bytes_to_save(ready, session))
     resume_from = _resume_from(ready)
     before = _evaluated_first(ready, session, meter)

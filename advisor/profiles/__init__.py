@@ -1,0 +1,1 @@
+"""Measured rows: what a row is, where rows are kept, how they are shared."""

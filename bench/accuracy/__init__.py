@@ -1,0 +1,1 @@
+"""Predicted against measured: own rows, rows published by others, and what the figures claim."""
