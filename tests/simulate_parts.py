@@ -34,11 +34,18 @@ def facts(model_type: str = "llama", **changes: Any) -> dict[str, Any]:
     return _SMALL | {"model_type": model_type} | changes
 
 
-def traced(model: dict[str, Any], config: TrainConfig, *, whole: bool = False, exact: bool = False) -> Tape:
+def traced(
+    model: dict[str, Any],
+    config: TrainConfig,
+    *,
+    whole: bool = False,
+    exact: bool = False,
+    card: Target = H200,
+) -> Tape:
     """The tape of the config; `exact`: of its very shape, with no symbols in it."""
     shape = (config.micro_batch, config.sequence_length)
     regime = Regime(config.micro_batch == 1, exact=shape) if exact else regime_of(config, model)
-    return trace(model, config, H200, regime, whole=whole)
+    return trace(model, config, card, regime, whole=whole)
 
 
 def lived(tape: Tape, config: TrainConfig) -> list[tuple[Any, ...]]:

@@ -61,7 +61,7 @@ def test_the_shipped_rows_travel_too(own, tmp_path):
         profiles_folder(), tmp_path / "file.jsonl", card="h200", environment="torch2.11.0-96d3d5"
     )
 
-    assert count >= 18
+    assert count >= 17  # and one more, withdrawn
     _, rows = read_shared(tmp_path / "file.jsonl")
     assert count == sum(map(len, rows.values()))
     assert Merged(added=0, skipped=count) == merge_file(tmp_path / "file.jsonl", own)

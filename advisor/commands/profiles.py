@@ -19,6 +19,7 @@ from advisor.profiles.share import export_rows, merge_file
 from advisor.profiles.store import known_rows, withdraw_row
 
 profiles_app = typer.Typer(
+    epilog="advisor profiles list  |  advisor profiles export -o mine.jsonl  |  advisor profiles merge theirs.jsonl",
     help="List measured rows, share them, take in others', withdraw a wrong one.",
     no_args_is_help=True,
     rich_markup_mode=None,

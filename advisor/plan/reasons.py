@@ -17,6 +17,7 @@ from advisor.records import (
     TrainConfig,
 )
 from advisor.tape.store import installed_versions
+from advisor.tape.target import target_of
 from advisor.units import gib
 
 _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy, log-softmax; transformers 5
@@ -146,13 +147,12 @@ def _why_attention(model: ModelSpec, gpu: GpuSpec, config: TrainConfig) -> tuple
     if config.attention is not Attention.AUTO:
         return "asked", "asked for"
     heads, groups = (model.config.get(k) for k in ("num_attention_heads", "num_key_value_heads"))
+    if target_of(gpu).cudnn_head_size:
+        return "cudnn", "transformers' default; torch asks cuDNN first here, then its flash kernel"
     if gpu.compute_capability >= _FLASH_FROM:
         return "flash", "transformers' default; torch takes its flash kernel here"
     if groups not in (None, heads):
-        return (
-            "math",
-            "before sm80, grouped heads leave torch the math kernel: bytes grow with length squared",
-        )
+        return "repeated", "key heads are repeated, else torch falls to its math kernel before sm80"
     return "efficient", "transformers' default; torch takes its memory-efficient kernel here"
 
 

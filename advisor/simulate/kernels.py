@@ -96,7 +96,8 @@ def _cudnn_attention_backward(args: tuple[Any, ...], measure: Measure) -> list[S
     each = 4 * head_size + 4  # bytes a row of a head
     if key.shape[1] != heads:
         each += 2 * query.element_size() * head_size
-    return [_plus(measure((batch, heads, queries, each), 1), _CUDNN_BYTES)]
+    rows = measure((batch, queries), 1)
+    return [_plus(Size(rows.scale * heads * each, rows.factors), _CUDNN_BYTES)]
 
 
 def _plus(size: Size, constant: int) -> Size:

@@ -65,7 +65,7 @@ def _called_by_engine() -> bool:
 def _holders(args: tuple[Any, ...]) -> tuple[int, int, int]:
     """How many hold the first argument: in C++, its storage, and in Python."""
     storage = args[0].untyped_storage()._cdata
-    in_storage = torch._C._storage_Use_Count(storage)  # type: ignore[attr-defined]
+    in_storage = torch._C._storage_Use_Count(storage)
     return args[0]._use_count(), in_storage, sys.getrefcount(args[0])
 
 
