@@ -20,6 +20,7 @@ from advisor.catalog.gpus import all_gpus, find_gpu
 from advisor.catalog.models import all_models, find_model
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
+from advisor.commands import explain as explain_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
 from advisor.commands.here import card_here
@@ -208,6 +209,7 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
         show_run(document, out)
 
 
+app.command("explain", epilog=explain_command.EPILOG)(explain_command.explain_command)
 app.command(epilog=bench_command.EPILOG)(bench_command.bench)
 app.command(epilog=probe_command.EPILOG)(probe_command.probe)
 app.command(epilog=report_command.EPILOG)(report_command.report)

@@ -7,6 +7,7 @@ from typing import Any
 
 from advisor.records import Basis, ByteInterval, Estimate, GpuSpec, ModelSpec, TrainConfig
 from advisor.replay.allocated import least_peak_bytes
+from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
 from advisor.replay.memory import (
     Outcome,
@@ -103,6 +104,18 @@ class Estimator:
             phases=tuple(outcome.phase_allocated_bytes.items()),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
         )
+
+    def shares_at_peak(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[Share, ...]:
+        """What is alive at the allocated peak, largest first."""
+        _, made = self._program(model, config, gpu)
+        return shares_at_peak(made, shape_on(config, gpu), self.outcome(model, config, gpu))
+
+    def timeline(
+        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, stretches: int
+    ) -> tuple[Moment, ...]:
+        """The highest moment of each of so many stretches of the run."""
+        _, made = self._program(model, config, gpu)
+        return timeline(made, shape_on(config, gpu), stretches)
 
     def _tape(self, ask: Wanted) -> Tape:
         if ask.digest not in self._tapes:

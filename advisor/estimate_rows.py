@@ -35,6 +35,14 @@ class BadRow:
     error: str
 
 
+def read_question(text: str) -> Question:
+    """One row, as `advisor estimate` takes it.
+
+    Raises: AdvisorError where it can't be read.
+    """
+    return _question(_parsed(1, text))
+
+
 def answer_rows(lines: Iterable[str], estimator: Estimator) -> Iterator[dict[str, Any]]:
     """An answer for every line that is not blank; a bad one says so in `error`, the others still answer."""
     rows = [_read(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

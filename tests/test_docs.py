@@ -11,7 +11,19 @@ import pytest
 from advisor.tape.store import default_shipped_folder
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("plan", "estimate", "run", "bench", "probe", "report", "accuracy", "profiles", "show", "demo")
+COMMANDS = (
+    "plan",
+    "estimate",
+    "run",
+    "explain",
+    "bench",
+    "probe",
+    "report",
+    "accuracy",
+    "profiles",
+    "show",
+    "demo",
+)
 
 
 def said(*words: str) -> str:

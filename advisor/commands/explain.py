@@ -1,0 +1,167 @@
+"""`advisor explain`: what is alive at the peak of a config, and what each single change would save and cost."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from advisor.catalog.gpus import find_gpu
+from advisor.catalog.models import model_from_config
+from advisor.estimate import Estimator
+from advisor.estimate_rows import Question, read_question
+from advisor.explain import Explanation, explain
+from advisor.plan.document import load_plan
+from advisor.tape.store import TapeStore
+from advisor.units import gib, mib
+
+EPILOG = (
+    "advisor explain plan.json  |  "
+    'advisor explain \'{"model": "8B", "gpu": "24GB", "precision": "nf4", "micro_batch": 2}\''
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+_SHARES = 12  # rows shown; the JSON has all
+_PEFT_PREFIX = "base_model.model."  # before the names that people know
+_BESIDE_COURSE = 26  # columns for the two figures
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def explain_command(
+    what: Annotated[str, typer.Argument(help="A plan file, or one config as `advisor estimate` takes it.")],
+    compare: Annotated[
+        str | None, typer.Option(help="Another one: show what differs by category instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Take one configuration apart: what its peak holds, its course through a step, and the levers."""
+    store = TapeStore(on_trace=_say_tracing)
+    try:
+        estimator = Estimator(store)
+        first = _explained(what, estimator)
+        second = None if compare is None else _explained(compare, estimator)
+    finally:
+        store.close()
+    if as_json:
+        document = {"schema": 1, "explained": [_plain(each) for each in (first, second) if each is not None]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    elif second is None:
+        out.print(_view(first))
+    else:
+        out.print(_difference(first, second))
+
+
+def _explained(what: str, estimator: Estimator) -> Explanation:
+    question = _question(what)
+    for note in question.assumptions:
+        err.print(f"note: {note}", markup=False)
+    stretches = max(24, out.width - _BESIDE_COURSE)
+    return explain(question.model, question.config, question.gpu, estimator, stretches=stretches)
+
+
+def _question(what: str) -> Question:
+    if what.lstrip().startswith("{"):
+        return read_question(what)
+    planned = load_plan(Path(what))
+    gpu, assumed = find_gpu(planned.card.name)
+    model, more = model_from_config(planned.model.config, planned.model.name)
+    return Question(None, model, gpu, planned.config, (*assumed, *more))
+
+
+def _say_tracing(count: int) -> None:
+    err.print(f"tracing {count} training steps on the simulated card (kept for next time) …", style="dim")
+
+
+def _plain(one: Explanation) -> dict[str, Any]:
+    return asdict(one) | {"config": one.config.to_json(), "by_category": one.by_category()}
+
+
+def _view(one: Explanation) -> RenderableType:
+    head = f"{one.model}: {gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; "
+    parts: list[RenderableType] = [
+        Text(head + f"{gib(one.peak_reserved_bytes)} reserved", style="bold"),
+        _heading("Alive at the peak"),
+        _shares(one),
+        _heading("Two steps, allocation by allocation"),
+        _course(one),
+        _heading("One change alone, by simulation"),
+        _levers(one),
+    ]
+    parts += [Text(f"  not traced: {line}", "dim") for line in one.not_traced]
+    return Group(*parts)
+
+
+def _shares(one: Explanation) -> Table:
+    table = _table("left", "right", "right", "left")
+    for name, size in one.by_category().items():
+        table.add_row(f"  {name}", Text(_size(size), "bold"), f"{size / one.peak_allocated_bytes:.0%}", "")
+    for share in one.shares[:_SHARES]:
+        where = share.module.removeprefix(_PEFT_PREFIX) or share.op
+        count = f"{share.count} x" if share.count > 1 else ""
+        table.add_row(f"    {share.category}", _size(share.size_bytes), count, Text(where, "dim"))
+    return table
+
+
+def _course(one: Explanation) -> RenderableType:
+    heights = [moment.allocated_bytes for moment in one.moments]
+    low, high = min(heights), max(heights)
+    steps = len(_BARS) - 1
+    line = "".join(_BARS[1 + round((h - low) / max(high - low, 1) * (steps - 1))] for h in heights)
+    return Text(f"  {gib(low)} {line} {gib(high)}")
+
+
+def _levers(one: Explanation) -> Table:
+    table = _table("left", "right", "right", "left")
+    table.add_row("", "reserved", "allocated", "", style="dim")
+    for lever in one.levers:
+        style = "green" if lever.saved_reserved_bytes > 0 else "dim"
+        saved = Text(_signed(-lever.saved_reserved_bytes), style)
+        table.add_row(
+            f"  {lever.change}", saved, _signed(-lever.saved_allocated_bytes), Text(lever.cost, "dim")
+        )
+    return table
+
+
+def _difference(one: Explanation, other: Explanation) -> RenderableType:
+    table = _table("left", "right", "right", "right")
+    table.add_row("", "first", "second", "difference", style="dim")
+    mine, theirs = one.by_category(), other.by_category()
+    for name in dict.fromkeys((*mine, *theirs)):
+        a, b = mine.get(name, 0), theirs.get(name, 0)
+        table.add_row(f"  {name}", _size(a), _size(b), _signed(b - a))
+    for name, a, b in (
+        ("peak allocated", one.peak_allocated_bytes, other.peak_allocated_bytes),
+        ("peak reserved", one.peak_reserved_bytes, other.peak_reserved_bytes),
+    ):
+        table.add_row(Text(name, "bold"), _size(a), _size(b), Text(_signed(b - a), "bold"))
+    changed = [
+        f"{name}: {value} → {other.config.to_json()[name]}"
+        for name, value in one.config.to_json().items()
+        if value != other.config.to_json()[name]
+    ]
+    return Group(Text("; ".join(changed) or "the same config", "dim"), table)
+
+
+def _heading(text: str) -> RenderableType:
+    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
+
+
+def _table(*justify: Any) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for how in justify:
+        table.add_column(justify=how, overflow="fold")
+    return table
+
+
+def _size(size_bytes: int) -> str:
+    return gib(size_bytes) if abs(size_bytes) >= 100 << 20 else mib(size_bytes)
+
+
+def _signed(size_bytes: int) -> str:
+    return ("+" if size_bytes > 0 else "-" if size_bytes < 0 else "") + _size(abs(size_bytes))

@@ -1,0 +1,140 @@
+"""Why a config needs what it needs: what is alive at its peak, and what each single change would save and cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from advisor.errors import AdvisorError
+from advisor.estimate import Estimator
+from advisor.records import (
+    Allocator,
+    Checkpointing,
+    GpuSpec,
+    Loss,
+    Method,
+    ModelSpec,
+    Precision,
+    TrainConfig,
+)
+from advisor.replay.anatomy import Moment, Share
+
+_QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
+_FEW_TARGETS = ("q_proj", "v_proj")  # LoRA's first paper adapted these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lever:
+    """One single change, what it saves and what it costs."""
+
+    change: str
+    saved_reserved_bytes: int  # negative: it needs more
+    saved_allocated_bytes: int
+    cost: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One config on one card, taken apart."""
+
+    model: str
+    config: TrainConfig
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    peak_phase: str
+    shares: tuple[Share, ...]
+    moments: tuple[Moment, ...]
+    levers: tuple[Lever, ...]
+    not_traced: tuple[str, ...]  # changes whose step could not be traced, and why
+
+    def by_category(self) -> dict[str, int]:
+        """Bytes at the peak by category, largest first."""
+        totals: dict[str, int] = {}
+        for share in self.shares:
+            totals[share.category] = totals.get(share.category, 0) + share.size_bytes
+        return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+def explain(
+    model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, estimator: Estimator, *, stretches: int = 72
+) -> Explanation:
+    """The config taken apart; changes that need a tape which is not there are traced.
+
+    Raises: AdvisorError where the config itself can't be traced.
+    """
+    changes = list(_changes(config))
+    estimator.prepare(model, [config, *(changed for _, changed, _ in changes)], gpu)
+    here = estimator.outcome(model, config, gpu)
+    levers, failed = [], []
+    for name, changed, cost in changes:
+        try:
+            there = estimator.outcome(model, changed, gpu)
+        except AdvisorError as error:
+            failed.append(f"{name}: {error.what}")
+            continue
+        saved = here.peak_reserved_bytes - there.peak_reserved_bytes
+        allocated = here.peak_allocated_bytes - there.peak_allocated_bytes
+        levers.append(
+            Lever(change=name, saved_reserved_bytes=saved, saved_allocated_bytes=allocated, cost=cost)
+        )
+    return Explanation(
+        model=model.name,
+        config=config,
+        peak_allocated_bytes=here.peak_allocated_bytes,
+        peak_reserved_bytes=here.peak_reserved_bytes,
+        peak_phase=max(here.phase_allocated_bytes, key=lambda name: here.phase_allocated_bytes[name]),
+        shares=estimator.shares_at_peak(model, config, gpu),
+        moments=estimator.timeline(model, config, gpu, stretches),
+        levers=tuple(sorted(levers, key=lambda lever: -lever.saved_reserved_bytes)),
+        not_traced=tuple(failed),
+    )
+
+
+def _changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
+    """Name, changed config and cost of each single change that the config does not have yet."""
+    reentrant = config.precision is Precision.INT8  # LLM.int8 keeps every input through the other kind
+    kind = Checkpointing.REENTRANT if reentrant else Checkpointing.NON_REENTRANT
+    if config.checkpointing is Checkpointing.NONE:
+        yield (
+            f"checkpointing {kind.value}",
+            replace(config, checkpointing=kind),
+            "each layer is computed twice",
+        )
+    elif config.checkpointing is not kind and reentrant:
+        yield "checkpointing reentrant", replace(config, checkpointing=kind), "none: both recompute as much"
+    if config.loss is Loss.STOCK:
+        yield (
+            "chunked loss",
+            replace(config, loss=Loss.CHUNKED),
+            "none known: the logits are computed in tiles",
+        )
+    if config.micro_batch > 1:
+        half = replace(
+            config, micro_batch=config.micro_batch // 2, accumulation_steps=config.accumulation_steps * 2
+        )
+        yield f"micro-batch {half.micro_batch}", half, "as many tokens a step in more, smaller launches"
+    if config.sequence_length > 1024:
+        shorter = replace(config, sequence_length=config.sequence_length // 2)
+        yield f"sequence length {shorter.sequence_length:,}", shorter, "longer examples are cut"
+    if config.allocator is Allocator.DEFAULT:
+        yield "expandable segments", replace(config, allocator=Allocator.EXPANDABLE), "none known; Linux only"
+    if config.optimizer.startswith("adamw_torch"):
+        yield "8-bit AdamW", replace(config, optimizer="adamw_8bit"), "optimizer states in 8 bits"
+    yield from _weight_changes(config)
+
+
+def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
+    if config.method is Method.LORA:
+        if config.lora_targets == "all-linear":
+            yield (
+                "adapters on q and v alone",
+                replace(config, lora_targets=_FEW_TARGETS),
+                "fewer weights learn",
+            )
+        if config.precision not in _QUANTISED:
+            yield (
+                "NF4 base",
+                replace(config, precision=Precision.NF4),
+                "weights in 4 bits, unpacked at each use",
+            )
+        if config.kbit_prepare:
+            plain = replace(config, kbit_prepare=False)
+            yield "no upcast of norms and head", plain, "norms and head stay in half precision"

@@ -1,0 +1,86 @@
+"""What lies in memory, and when: the peak by category, module and op, and the height of each moment."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from advisor.replay.blocks import rounded
+from advisor.replay.memory import Outcome, Program
+from advisor.replay.shape import Shape, sizes_bytes
+from advisor.tape.events import Op
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Buffers alive at the peak that have one label."""
+
+    category: str
+    module: str  # as transformers names it, with `*` for the layer's number; empty where it is not known
+    op: str
+    count: int
+    size_bytes: int  # of all of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The largest sum of buffers within one stretch of the run."""
+
+    phase: str
+    allocated_bytes: int
+
+
+def shares_at_peak(made: Program, shape: Shape, outcome: Outcome) -> tuple[Share, ...]:
+    """What is alive at the allocated peak, largest first."""
+    sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
+    live: dict[int, tuple[int, int]] = {}
+    for kind, slot, size, _, label in made.requests[: outcome.peak_request + 1]:
+        if kind == Op.ALLOC:
+            live[slot] = (size, label)
+        elif kind == Op.FREE:
+            del live[slot]
+    last = made.requests[outcome.peak_request]
+    held = [*live.values(), *([(last.b, last.label)] if last.op == Op.TOUCH else [])]
+    counts: Counter[int] = Counter()
+    totals: Counter[int] = Counter()
+    for size, label in held:
+        counts[label] += 1
+        totals[label] += sizes[size]
+    return tuple(_share(made, label, counts[label], total) for label, total in totals.most_common())
+
+
+def _share(made: Program, label: int, count: int, size_bytes: int) -> Share:
+    known = made.tape.labels[label]
+    return Share(
+        category=known.category, module=known.module, op=known.op, count=count, size_bytes=size_bytes
+    )
+
+
+def timeline(made: Program, shape: Shape, stretches: int) -> tuple[Moment, ...]:
+    """The run cut into so many stretches of as many requests, each with its highest moment.
+
+    Stretches are equal in requests to the allocator, not in seconds. Loading is left out: its requests are many.
+    """
+    heights = [(phase, height) for phase, height in _heights(made, shape) if phase != "load"]
+    each = max(1, -(-len(heights) // stretches))
+    cut = [heights[start : start + each] for start in range(0, len(heights), each)]
+    return tuple(
+        Moment(phase=phase, allocated_bytes=height)
+        for phase, height in (max(part, key=lambda moment: moment[1]) for part in cut)
+    )
+
+
+def _heights(made: Program, shape: Shape) -> Iterator[tuple[str, int]]:
+    sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
+    live: dict[int, int] = {}
+    now, phase = 0, ""
+    for kind, slot, size, _, _ in made.requests:
+        if kind == Op.ALLOC:
+            live[slot] = sizes[size]
+            now += sizes[size]
+            yield phase, now
+        elif kind == Op.TOUCH:
+            yield phase, now + sizes[size]
+        elif kind == Op.FREE:
+            now -= live.pop(slot)
+        else:
+            phase = made.tape.phases[slot]
