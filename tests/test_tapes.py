@@ -9,7 +9,14 @@ from advisor.catalog.models import find_model, model_from_config
 from advisor.errors import AdvisorError
 from advisor.records import TrainConfig
 from advisor.tape.file import load_tape, tape_to_bytes
-from advisor.tape.store import TapeStore, default_shipped_folder, installed_versions, wanted
+from advisor.tape.store import (
+    TapeStore,
+    default_cache_folder,
+    default_shipped_folder,
+    installed_versions,
+    tracer_fingerprint,
+    wanted,
+)
 from bench.ship_tapes import MODELS, shipped
 
 TINY = {
@@ -73,6 +80,25 @@ def test_a_tape_of_other_versions_is_recorded_again(tiny, tmp_path):
     assert fresh.traced == 1
     for each in (store, fresh):
         each.close()
+
+
+def test_another_tracer_keeps_its_tapes_elsewhere(tmp_path, monkeypatch):
+    """An upgrade of this project is not answered from what its older version recorded."""
+    monkeypatch.setenv("ADVISOR_CACHE", str(tmp_path))
+    sources = tmp_path / "advisor"
+    for folder in ("simulate", "step", "tape"):
+        (sources / folder).mkdir(parents=True)
+        (sources / folder / "part.py").write_text("one = 1")
+    monkeypatch.setattr("advisor.__file__", str(sources / "__init__.py"))
+    found = []
+    for text in ("one = 1", "one = 1", "two = 2"):
+        (sources / "simulate" / "part.py").write_text(text)
+        tracer_fingerprint.cache_clear()
+        found.append(default_cache_folder())
+    tracer_fingerprint.cache_clear()
+
+    assert found[0] == found[1] != found[2]
+    assert all(folder.parent == tmp_path / "tapes" for folder in found)
 
 
 def test_a_failed_trace_is_told_every_time_and_tried_once(tmp_path):

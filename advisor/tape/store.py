@@ -23,6 +23,7 @@ from advisor.tape.regime import regime_of
 from advisor.tape.target import Target, target_of
 from advisor.tape.tracers import Tracers
 
+_TRACING = ("simulate", "step", "tape")  # the parts of this package that make tapes
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 # What a config.json says that changes nothing of a step.
 _IDLE_FACTS = ("_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache")
@@ -172,11 +173,22 @@ def _version(name: str) -> str:
 
 
 def default_cache_folder() -> Path:
-    """`$ADVISOR_CACHE`, else `advisor` in the user's cache folder."""
-    if chosen := os.environ.get("ADVISOR_CACHE"):
-        return Path(chosen) / "tapes"
+    """`$ADVISOR_CACHE`, else `advisor` in the user's cache folder; below it a folder for each version of the tracer."""
     home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "advisor" / "tapes"
+    usual = (Path(home) if home else Path.home() / ".cache") / "advisor"
+    return Path(os.environ.get("ADVISOR_CACHE") or usual) / "tapes" / tracer_fingerprint()
+
+
+@cache
+def tracer_fingerprint() -> str:
+    """Of the sources that decide what a trace records: an upgrade of this project must not be answered by old tapes."""
+    package = Path(advisor.__file__).parent
+    digest = hashlib.sha256()
+    for folder in _TRACING:
+        for path in sorted((package / folder).iterdir()):
+            if path.suffix in (".py", ".toml"):
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def default_shipped_folder() -> Path:
