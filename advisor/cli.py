@@ -7,8 +7,6 @@ import gc
 import json
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,18 +21,17 @@ from advisor.commands import bench as bench_command
 from advisor.commands import explain as explain_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
+from advisor.commands.estimating import open_estimator
 from advisor.commands.here import card_here
 from advisor.commands.profiles import profiles_app
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
-from advisor.estimate import Estimator
 from advisor.estimate_rows import answer_rows
 from advisor.plan.document import Plan, load_plan, plan_to_json, save_plan
 from advisor.plan.lanes import DEMO_OPTIONS, PlanOptions
 from advisor.plan.planner import make_plan
 from advisor.records import Checkpointing, Loss, Method, Precision
 from advisor.render import gpus_view, models_view, plan_view
-from advisor.tape.store import TapeStore
 from advisor.train.request import RunRequest
 from advisor.units import parse_size_bytes
 
@@ -111,7 +108,7 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
         reserve_bytes=parse_size_bytes(reserve),
         thorough=thorough,
     )
-    with _estimator() as estimator:
+    with open_estimator() as estimator:
         made = make_plan(
             spec,
             card,
@@ -140,7 +137,7 @@ def estimate(
 ) -> None:
     """Answer what each config in a file costs: one JSON object a line in, one a line out."""
     failed = False
-    with _estimator() as estimator:
+    with open_estimator() as estimator:
         for answer in answer_rows(_lines(file), estimator):
             failed |= answer["error"] is not None
             _print_json(answer, indent=None)
@@ -222,7 +219,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="A folder for the adapter and run.json.")] = Path("demo-run"),
 ) -> None:
     """Plan an 8B model for a 16 GB card, then plan and run a real QLoRA fine-tune of a small model, here."""
-    with _estimator() as estimator:
+    with open_estimator() as estimator:
         card, assumed_card = find_gpu("16GB")
         big, assumed_big = find_model("8B")
         assumed = (*assumed_card, *assumed_big)
@@ -280,21 +277,6 @@ def _lines(file: str) -> list[str]:
         raise AdvisorError(
             f"Can't read {file}.", why=str(error), fix="give a file of JSON lines, or -"
         ) from error
-
-
-@contextmanager
-def _estimator() -> Iterator[Estimator]:
-    """An estimator that says on stderr when it must trace, for that takes seconds."""
-    store = TapeStore(on_trace=_say_tracing)
-    try:
-        yield Estimator(store)
-    finally:
-        store.close()
-
-
-def _say_tracing(count: int) -> None:
-    steps = "1 training step" if count == 1 else f"{count} training steps"
-    err.print(f"tracing {steps} on the simulated card (kept for next time) …", style="dim")
 
 
 def _print_json(document: dict[str, Any], indent: int | None = 2) -> None:

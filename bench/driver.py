@@ -1,6 +1,6 @@
 """Runs the requests of a sweep through workers, one or several at a time, and hands every finished row on at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -137,8 +137,3 @@ class Run:
         for request, answer in (*done.trials, (done.request, done.answer)):
             self.keep(request, answer)
         self.on_done(expected, done)
-
-
-def planned_seconds(todo: Sequence[Expected]) -> float:
-    """Seconds that the measurements take, by the rule of thumb."""
-    return sum(each.seconds for each in todo)

@@ -32,7 +32,6 @@ from bench.request import BENCHMARK_VERSION, WARMUP_STEPS, asked_for
 from bench.sensors import CardSensors, Watch, to_clocks_and_power
 
 _LARGEST_SAVE_BYTES = 1 << 30  # saving more would time the disk, and tell nothing of the card
-_IDLE_BYTES = 256 << 20  # a driver's own bookkeeping stays below; a display or a process does not
 # What libraries say where a card or a build lacks something.
 _UNSUPPORTED = (
     "not supported",
@@ -70,7 +69,7 @@ def measure(row: dict[str, Any], device: torch.device, events: Path | None = Non
     """
     facts, config, cap_bytes, steps = asked_for(row)
     sensors = CardSensors.open(None) if device.type == "cuda" else None
-    shared = others_on_the_card(sensors)  # before this process is on it, too
+    shared = sensors is not None and sensors.used_by_others(os.getpid())  # before this process is on it, too
     set_allocator(config)
     if cap_bytes is not None and device.type == "cuda":
         cap_memory(cap_bytes, device)
@@ -158,14 +157,6 @@ def _told(error: Exception) -> tuple[Outcome, str]:
     if refused or any(sign.lower() in words.lower() for sign in _UNSUPPORTED):
         return Outcome.UNSUPPORTED, words[:400]
     return Outcome.FAILED, f"{type(error).__name__}: {words}"[:400]
-
-
-def others_on_the_card(sensors: CardSensors | None) -> bool:
-    """Whether someone else uses the card; ask before this process does."""
-    if sensors is None:
-        return False
-    held = sensors.idle_used_bytes or 0
-    return bool(sensors.other_processes(os.getpid())) or held > _IDLE_BYTES
 
 
 def _save_events(path: Path) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from advisor.catalog.gpus import gpu_by_device_name
-from advisor.errors import AdvisorError, ExitCode
 from advisor.profiles.environments import environment_folder
 from advisor.profiles.record import Measurement, Outcome
 from advisor.profiles.row import measurement_to_row
@@ -19,6 +17,7 @@ from advisor.units import gib, seconds
 from bench.driver import Finished, Limits, Run
 from bench.expected import Expected
 from bench.pool import WorkerPool, facts_of_this_machine
+from bench.present import others_error, present_card
 from bench.request import BENCHMARK_VERSION, Request, label
 from bench.rows import measurement
 
@@ -49,35 +48,21 @@ def open_bench(folder: Path, *, allow_shared: bool) -> Bench:
     """
     facts = facts_of_this_machine()
     environment, shared = facts["environment"], bool(facts["shared"])
-    card = _card(environment.get("card"))
+    card = present_card(
+        environment.get("card"),
+        environment.get("memory_bytes"),
+        verb="measure",
+        fix="run this where the card is; --dry-run --gpu NAME shows here what would run there",
+    )
     if shared and not allow_shared:
-        raise AdvisorError(
-            f"Another process uses the {card.name}.",
+        raise others_error(
+            card,
             why="times would be wrong, and NVML's figure would be that of both",
             fix="end it, or measure memory alone with --shared",
-            exit_code=ExitCode.ENVIRONMENT,
         )
     kept = {name: value for name, value in environment.items() if name not in _NOT_OF_THE_ENVIRONMENT}
     name = environment_folder(folder, card.slug, kept)
     return Bench(card=card, facts=kept, shared=shared, folder=folder, environment=name)
-
-
-def _card(name: str | None) -> GpuSpec:
-    if name is None:
-        raise AdvisorError(
-            "There is no CUDA card to measure.",
-            why="torch sees none",
-            fix="run this where the card is; --dry-run --gpu NAME shows here what would run there",
-            exit_code=ExitCode.ENVIRONMENT,
-        )
-    card = gpu_by_device_name(name)
-    if card is None:
-        raise AdvisorError(
-            f"The catalog has no card {name!r}.",
-            why="a row needs the card's facts to be compared with anything",
-            fix="add it to advisor/catalog/gpus.toml, with its sources",
-        )
-    return card
 
 
 def left_to_do(requests: Iterable[Request], known: Iterable[Measurement], *, find_cap: bool) -> list[Request]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError, unknown_name
-from advisor.records import Autocast, GpuSpec, Method, Precision, TrainConfig, config_from_json
+from advisor.records import Method, Precision, TrainConfig, config_from_json
 from bench.request import Request
 
 SCHEMA = 1
@@ -90,17 +90,6 @@ def narrowed(sweep: Sweep, narrow: Narrow) -> tuple[Request, ...]:
             fix="ask for less, or give another sweep",
         )
     return kept
-
-
-def unsupported_on(gpu: GpuSpec | None, config: TrainConfig) -> str:
-    """Why the card can't run the config at all; empty where nothing speaks against it."""
-    if (
-        gpu is not None
-        and not gpu.bf16
-        and (config.precision is Precision.BF16 or config.autocast is Autocast.BF16)
-    ):
-        return f"{gpu.name} has no bf16"
-    return ""
 
 
 def _path(name: str) -> Path:

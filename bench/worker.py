@@ -30,10 +30,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def _facts() -> dict[str, Any]:
     from advisor.train.card import choose_device
     from advisor.train.environment import environment
-    from bench.measure import others_on_the_card
     from bench.sensors import CardSensors
 
-    shared = others_on_the_card(CardSensors.open(None))
+    sensors = CardSensors.open(None)
+    shared = sensors is not None and sensors.used_by_others(os.getpid())
     return {"environment": environment(choose_device()), "shared": shared}
 
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from advisor.commands.estimating import open_estimator
 from advisor.errors import AdvisorError, ExitCode
-from advisor.estimate import Estimator
 from advisor.files import write_new
 from advisor.profiles.store import known_rows
-from advisor.tape.store import TapeStore
 
 if TYPE_CHECKING:
     from bench.accuracy.compared import Accuracy
@@ -60,19 +59,11 @@ def _found(*, published: bool) -> "Accuracy":
             fix="measure some with `advisor bench smoke`, or ask for --published",
             exit_code=ExitCode.ENVIRONMENT,
         )
-    store = TapeStore(on_trace=_say_tracing)
-    try:
-        estimator = Estimator(store)
+    with open_estimator() as estimator:
         parts = [compare_rows(rows, estimator)]
         if published:
             parts.append(compare_published(published_folder(), estimator))
-    finally:
-        store.close()
     return joined(*parts)
-
-
-def _say_tracing(count: int) -> None:
-    err.print(f"tracing {count} training steps on the simulated card (kept for next time) …", style="dim")
 
 
 EPILOG = "advisor accuracy  |  advisor accuracy --published --json --output accuracy.json"

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import find_model
+from advisor.commands.estimating import open_estimator
 from advisor.errors import AdvisorError, ExitCode
-from advisor.estimate import COARSE, FINE, Estimator
+from advisor.estimate import COARSE, FINE
 from advisor.records import Checkpointing, GpuSpec, Loss, Method, Precision, config_from_json
-from advisor.tape.store import TapeStore
 from advisor.units import gib, parse_seconds, seconds
 
 if TYPE_CHECKING:
@@ -197,15 +197,8 @@ def _expected(
     ordered = most_informative_first(asked) if asked else []
     if not predict:
         return expectations(ordered, card, None)
-    store = TapeStore(on_trace=_say_tracing)
-    try:
-        return expectations(ordered, card, Estimator(store), halvings=halvings)
-    finally:
-        store.close()
-
-
-def _say_tracing(count: int) -> None:
-    err.print(f"tracing {count} training steps on the simulated card (kept for next time) …", style="dim")
+    with open_estimator() as estimator:
+        return expectations(ordered, card, estimator, halvings=halvings)
 
 
 def _say_what_is_left(done: int, misfits: "list[Expected]") -> None:

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import model_from_config
+from advisor.commands.estimating import open_estimator
 from advisor.estimate import Estimator
 from advisor.estimate_rows import Question, read_question
 from advisor.explain import Explanation, explain
 from advisor.plan.document import load_plan
-from advisor.tape.store import TapeStore
 from advisor.units import gib, mib
 
 EPILOG = (
@@ -41,13 +41,9 @@ def explain_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Take one configuration apart: what its peak holds, its course through a step, and the levers."""
-    store = TapeStore(on_trace=_say_tracing)
-    try:
-        estimator = Estimator(store)
+    with open_estimator() as estimator:
         first = _explained(what, estimator)
         second = None if compare is None else _explained(compare, estimator)
-    finally:
-        store.close()
     if as_json:
         document = {"schema": 1, "explained": [_plain(each) for each in (first, second) if each is not None]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -72,10 +68,6 @@ def _question(what: str) -> Question:
     gpu, assumed = find_gpu(planned.card.name)
     model, more = model_from_config(planned.model.config, planned.model.name)
     return Question(None, model, gpu, planned.config, (*assumed, *more))
-
-
-def _say_tracing(count: int) -> None:
-    err.print(f"tracing {count} training steps on the simulated card (kept for next time) …", style="dim")
 
 
 def _plain(one: Explanation) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from advisor.catalog.gpus import gpu_by_device_name
-from advisor.errors import AdvisorError, ExitCode
+from advisor.errors import AdvisorError
 from advisor.files import write_new
 from advisor.records import GpuSpec
 
@@ -66,33 +65,19 @@ def probe(
 def _card(device: "torch.device") -> GpuSpec:
     import torch
 
-    if device.type != "cuda":
-        raise AdvisorError(
-            "There is no CUDA card to probe.",
-            why="torch sees none",
-            fix="run this where the card is",
-            exit_code=ExitCode.ENVIRONMENT,
-        )
-    properties = torch.cuda.get_device_properties(device)
-    card = gpu_by_device_name(properties.name, properties.total_memory)
-    if card is None:
-        raise AdvisorError(
-            f"The catalog has no card {properties.name!r}.",
-            why="a row needs the card's facts to be compared with anything",
-            fix="add it to advisor/catalog/gpus.toml, with its sources",
-        )
-    return card
+    from bench.present import present_card
+
+    here = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    name, memory_bytes = (here.name, here.total_memory) if here is not None else (None, None)
+    return present_card(name, memory_bytes, verb="probe", fix="run this where the card is")
 
 
 def _refuse_others(card: GpuSpec, sensors: "CardSensors | None", *, shared: bool) -> bool:
     in_use = sensors is not None and sensors.used_by_others(os.getpid())
     if in_use and not shared:
-        raise AdvisorError(
-            f"Another process uses the {card.name}.",
-            why="times would be wrong",
-            fix="end it, or probe with --shared",
-            exit_code=ExitCode.ENVIRONMENT,
-        )
+        from bench.present import others_error
+
+        raise others_error(card, why="times would be wrong", fix="end it, or probe with --shared")
     if sensors is None:
         err.print("note: NVML can't be asked; clocks, power and who else uses the card stay unknown")
     return in_use

@@ -8,10 +8,9 @@ import typer
 from rich.console import Console
 
 from advisor.catalog.gpus import find_gpu
+from advisor.commands.estimating import open_estimator
 from advisor.errors import AdvisorError, unknown_name
-from advisor.estimate import Estimator
 from advisor.profiles.record import Measurement, Outcome
-from advisor.tape.store import TapeStore
 
 if TYPE_CHECKING:
     from bench.accuracy.compared import Compared
@@ -53,18 +52,11 @@ def _compared(slug: str, rows: Sequence[Measurement]) -> "tuple[Compared, ...]":
     err.print(
         f"{slug}: {len(rows)} rows, predicting the {len(ran)} that ran on the whole card …", style="dim"
     )
-    store = TapeStore(on_trace=_say_tracing)
-    try:
-        found = compare_rows(ran, Estimator(store))
-    finally:
-        store.close()
+    with open_estimator() as estimator:
+        found = compare_rows(ran, estimator)
     for out_of_it in found.left_out:
         err.print(f"not predicted: {out_of_it.reason}", markup=False)
     return found.compared
-
-
-def _say_tracing(count: int) -> None:
-    err.print(f"tracing {count} training steps on the simulated card (kept for next time) …", style="dim")
 
 
 def _wanted(card: str | None, known: list[str], folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from advisor.replay.blocks import rounded
-from advisor.replay.memory import Outcome, Program
+from advisor.replay.memory import Outcome, Program, live_at_peak
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Op
 
@@ -31,20 +31,11 @@ class Moment:
 
 def shares_at_peak(made: Program, shape: Shape, outcome: Outcome) -> tuple[Share, ...]:
     """What is alive at the allocated peak, largest first."""
-    sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
-    live: dict[int, tuple[int, int]] = {}
-    for kind, slot, size, _, label in made.requests[: outcome.peak_request + 1]:
-        if kind == Op.ALLOC:
-            live[slot] = (size, label)
-        elif kind == Op.FREE:
-            del live[slot]
-    last = made.requests[outcome.peak_request]
-    held = [*live.values(), *([(last.b, last.label)] if last.op == Op.TOUCH else [])]
     counts: Counter[int] = Counter()
     totals: Counter[int] = Counter()
-    for size, label in held:
+    for label, size_bytes in live_at_peak(made, shape, outcome):
         counts[label] += 1
-        totals[label] += sizes[size]
+        totals[label] += size_bytes
     return tuple(_share(made, label, counts[label], total) for label, total in totals.most_common())
 
 

@@ -77,20 +77,25 @@ def alive_at_peak(made: Program, shape: Shape, outcome: Outcome) -> dict[str, in
 
     `rounding` is what the allocator handed out beyond the requests, for a remainder was too small to keep.
     """
+    totals: dict[str, int] = {}
+    for label, size_bytes in live_at_peak(made, shape, outcome):
+        category = made.tape.labels[label].category
+        totals[category] = totals.get(category, 0) + size_bytes
+    totals["rounding"] = outcome.peak_allocated_bytes - sum(totals.values())
+    return dict(sorted(totals.items(), key=lambda item: -item[1]))
+
+
+def live_at_peak(made: Program, shape: Shape, outcome: Outcome) -> list[tuple[int, int]]:
+    """Label (by its index) and bytes of every buffer alive at the allocated peak; the last is the one that reached it."""
     sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
     live: dict[int, tuple[int, int]] = {}
     for kind, slot, size, _, label in made.requests[: outcome.peak_request]:
         if kind == Op.ALLOC:
-            live[slot] = (size, label)
+            live[slot] = (label, sizes[size])
         elif kind == Op.FREE:
             del live[slot]
     last = made.requests[outcome.peak_request]
-    totals: dict[str, int] = {}
-    for size, label in (*live.values(), (last.b, last.label)):
-        category = made.tape.labels[label].category
-        totals[category] = totals.get(category, 0) + sizes[size]
-    totals["rounding"] = outcome.peak_allocated_bytes - sum(totals.values())
-    return dict(sorted(totals.items(), key=lambda item: -item[1]))
+    return [*live.values(), (last.label, sizes[last.b])]
 
 
 class _Meter:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.library import Library, fallthrough_kernel
 from torch.utils._pytree import tree_map
 
 from advisor.simulate.device import NAME
@@ -69,11 +70,11 @@ def clear_cache() -> None:
 
 
 @functools.cache
-def install_autocast() -> tuple[torch.library.Library, torch.library.Library]:
+def install_autocast() -> tuple[Library, Library]:
     """Register the casting kernels with torch; once a process."""
-    fallback = torch.library.Library("_", "IMPL")
-    fallback.fallback(torch.library.fallthrough_kernel, _KEY.name)
-    casts = torch.library.Library("aten", "IMPL")
+    fallback = Library("_", "IMPL")
+    fallback.fallback(fallthrough_kernel, _KEY.name)
+    casts = Library("aten", "IMPL")
     rules = ((_LOWER, _to_lower), (_FULL, _to_full), (_FULL_UNLESS_NAMED, _to_full_unless_named))
     for names, rule in (*rules, (_WIDEST, _to_widest)):
         for name in names:

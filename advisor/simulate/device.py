@@ -7,6 +7,7 @@ torch 2.13), under FakeTensors. CUDA FakeTensors are refused by a CPU wheel: aut
 import functools
 
 import torch
+from torch.library import Library
 from torch.utils.backend_registration import (
     _DummyBackendModule,
     _setup_privateuseone_for_python_backend,
@@ -33,14 +34,14 @@ _OWN_KERNELS = ("silu_backward", "mish_backward", "native_channel_shuffle")
 def simulated_device() -> torch.device:
     """The device, registered with torch the first time; a process can have one such backend."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-    kernels = torch.library.Library("aten", "IMPL")
+    kernels = Library("aten", "IMPL")
     for name in _OWN_KERNELS:
         kernels.impl(name, _never_runs, "PrivateUse1")
     _libraries.append(kernels)  # a library that is collected takes its kernels along
     return torch.device(NAME, 0)
 
 
-_libraries: list[torch.library.Library] = []
+_libraries: list[Library] = []
 
 
 def _never_runs(*_: object) -> None:

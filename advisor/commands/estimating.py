@@ -1,0 +1,26 @@
+"""The estimator as every command opens it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from advisor.estimate import Estimator
+from advisor.tape.store import TapeStore
+
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def open_estimator() -> Iterator[Estimator]:
+    """An estimator that says on stderr when it must trace, for that takes seconds."""
+    store = TapeStore(on_trace=_say_tracing)
+    try:
+        yield Estimator(store)
+    finally:
+        store.close()
+
+
+def _say_tracing(count: int) -> None:
+    steps = "1 training step" if count == 1 else f"{count} training steps"
+    err.print(f"tracing {steps} on the simulated card (kept for next time) …", style="dim")
