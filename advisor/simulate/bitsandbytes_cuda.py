@@ -9,7 +9,7 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
@@ -22,14 +22,42 @@ from advisor.tape.target import Target
 Kernel = Callable[..., Any]
 
 
+class Touched(NamedTuple):
+    """A tensor that a kernel reads or writes; not the tensor itself, which must be free to die."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class LibraryCall(NamedTuple):
+    """A call of the compiled library."""
+
+    function: str
+    touched: tuple[Touched, ...]  # of the simulated device, in the order of the arguments
+
+
+_calls: list[LibraryCall] = []
+
+
 class _AbsentLibrary:
-    """Stands for the compiled library: every function is there, none does anything."""
+    """Stands for the compiled library: every function is there, and none does more than to note the call."""
 
     def __getattr__(self, name: str) -> Callable[..., int]:
-        def nothing(*_: Any) -> int:
+        def noted(*args: Any) -> int:
+            _calls.append(LibraryCall(name, tuple(a.touched for a in args if isinstance(a, _Pointer))))
             return 0
 
-        return nothing
+        return noted
+
+
+@contextlib.contextmanager
+def library_calls() -> Iterator[list[LibraryCall]]:
+    """What the library is called for inside; complete when it is left."""
+    before = len(_calls)
+    made: list[LibraryCall] = []
+    yield made
+    made.extend(_calls[before:])
+    del _calls[before:]
 
 
 @functools.cache
@@ -89,9 +117,9 @@ class _NoContext:
 
 @contextlib.contextmanager
 def absent_pointers() -> Iterator[None]:
-    """Tensors of the simulated device have no memory, so their pointers are zero."""
+    """Tensors of the simulated device have no memory, so their pointers are zero, and know whose they are."""
     with (
-        mock.patch.object(functional, "get_ptr", _zero),
+        mock.patch.object(functional, "get_ptr", _pointer),
         mock.patch.object(functional, "CUBLAS_Context", _NoContext),
         mock.patch.object(torch.Tensor, "data_ptr", _pointer),
     ):
@@ -101,5 +129,17 @@ def absent_pointers() -> Iterator[None]:
 _data_ptr = torch.Tensor.data_ptr
 
 
-def _pointer(tensor: torch.Tensor) -> int:
-    return 0 if tensor.device.type == NAME else _data_ptr(tensor)
+class _Pointer(int):
+    """Zero, and what it would point to."""
+
+    touched: Touched
+
+
+def _pointer(tensor: torch.Tensor | None) -> int:
+    if tensor is None:
+        return 0
+    if tensor.device.type != NAME:
+        return _data_ptr(tensor)
+    pointer = _Pointer(0)
+    pointer.touched = Touched(tuple(tensor.shape), tensor.dtype)
+    return pointer

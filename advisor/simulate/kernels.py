@@ -2,13 +2,14 @@
 
 import functools
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import flop_registry
 
+from advisor.simulate.bitsandbytes_cuda import Touched
 from advisor.tape.record import Factor, Kernel, Size
 
 # Views and bookkeeping: they launch nothing.
@@ -146,10 +147,37 @@ def cost(
     if name in _FREE:
         return None
     operations = _operations(func, args, outputs, measure)
-    kind = "matmul" if operations else "elementwise"
-    if _ATTENTION in name:
-        kind = "attention"
+    kind = _kind(name, touched[0].element_size() if touched else 0, multiplies=bool(operations))
     return Kernel(kind, tuple(operations), summed(measure(t.shape, t.element_size()) for t in touched))
+
+
+def library_cost(function: str, touched: Sequence[Touched], measure: Measure) -> Kernel | None:
+    """The launch behind a function of bitsandbytes' compiled library; None where it launches nothing known."""
+    kind = next((row["kind"] for row in _table()["library"] if function.startswith(row["starts"])), None)
+    if kind is None:
+        return None
+    operations: tuple[Size, ...] = ()
+    if kind == "matmul.int8":
+        product = next(t for t in touched if t.dtype == torch.int32)
+        operations = (measure((*product.shape, touched[0].shape[-1]), 2),)
+    return Kernel(kind, operations, summed(measure(t.shape, t.dtype.itemsize) for t in touched))
+
+
+def product(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor, measure: Measure) -> Kernel:
+    """A matrix product into memory that is already there."""
+    kind = _kind("", left.element_size(), multiplies=True)
+    operations = (measure((*into.shape, left.shape[-1]), 2),)
+    return Kernel(
+        kind, operations, tuple(measure(t.shape, t.element_size()) for t in (into, left, right, into))
+    )
+
+
+def _kind(name: str, item_bytes: int, *, multiplies: bool) -> str:
+    """What a clock tells kernels apart by; 32-bit products do not run on tensor cores."""
+    if _ATTENTION in name or multiplies:
+        kind = "attention" if _ATTENTION in name else "matmul"
+        return f"{kind}.fp32" if item_bytes == torch.float32.itemsize else kind
+    return "copy" if name in _table()["copies"]["ops"] else "elementwise"
 
 
 def _operations(

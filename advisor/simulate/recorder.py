@@ -126,19 +126,23 @@ class Recorder(TorchDispatchMode):
     def _added(self, call: Call) -> torch.Tensor:
         """The sum of two gradients, in the memory of the first."""
         sum_: torch.Tensor = call.args[0]
-        kernel = kernels.cost(call.func, call.args, [*call.tensors, sum_], [sum_], self.symbols.size)
+        self._launch(kernels.cost(call.func, call.args, [*call.tensors, sum_], [sum_], self.symbols.size))
+        return sum_
+
+    def _launch(self, kernel: Kernel | None) -> None:
         if kernel is not None:
             self.ledger.launched(self.ledger.kernels.index(kernel))
-        return sum_
 
     def _quantised(self, name: str, call: Call) -> Any:
         """What bitsandbytes' own CUDA kernel gives; every buffer that it does not give is its workspace."""
         before, self.in_quantised_kernel = self.in_quantised_kernel, True
         try:
-            with self:
+            with self, bitsandbytes_cuda.library_calls() as calls:
                 result = bitsandbytes_cuda.cuda_kernels(self.target)[name](*call.args, **call.kwargs)
         finally:
             self.in_quantised_kernel = before
+        for function, touched in calls:
+            self._launch(kernels.library_cost(function, touched, self.symbols.size))
         for tensor in _tensors(result):
             self.ledger.categorise(tensor, self._category(tensor))
         return result
@@ -236,15 +240,11 @@ class Recorder(TorchDispatchMode):
     def product(self, into: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
         """A matrix product into memory that is already there."""
         self._handle()
-        size = self.symbols.size
-        moved = tuple(size(t.shape, t.element_size()) for t in (into, left, right, into))
-        kernel = Kernel("matmul", (size((*into.shape, left.shape[-1]), 2),), moved)
-        self.ledger.launched(self.ledger.kernels.index(kernel))
+        self._launch(kernels.product(into, left, right, self.symbols.size))
 
     def host_copy(self, tensor: torch.Tensor) -> None:
         """A copy between the tensor and the host's memory; it passes the bus, not the card's memory."""
-        kernel = Kernel("host", (), (self.symbols.size(tensor.shape, tensor.element_size()),))
-        self.ledger.launched(self.ledger.kernels.index(kernel))
+        self._launch(Kernel("host", (), (self.symbols.size(tensor.shape, tensor.element_size()),)))
 
     def relabel(self, tensor: torch.Tensor, category: str, module: str) -> None:
         """Say what a live storage is, now that it is known; the part has the layer's number, the name not."""
