@@ -123,7 +123,7 @@ def _session(facts: dict[str, Any], config: TrainConfig, steps: int, meter: Mete
     vocab = int(facts.get("vocab_size") or facts["text_config"]["vocab_size"])
     rows = config.effective_batch * steps
     return build(
-        Shaped(facts, random_weights()),
+        Shaped(facts, random_weights(for_card=meter.on_cuda)),
         config,
         RunOptions(output_dir=folder, max_steps=steps),
         train_data=random_blocks(rows=rows, sequence_length=config.sequence_length, vocab=vocab),

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+_STANDBY = 4  # imports take several times as long as the measurement of a small model
 _STANDBY_CPUS = 4  # a worker that imports ahead takes a core; with fewer it would disturb what is measured
+_THREADS = 4  # more of torch's own only wait for each other: what counts is on the card
 
 Names = Annotated[str, typer.Option(help="Names with commas; default: all of the sweep.")]
 Numbers = Annotated[str, typer.Option(help="Numbers with commas.")]
@@ -171,8 +173,8 @@ def _measure(  # noqa: PLR0913 - what the command was asked
         find_cap=find_cap,
     )
     cores = cpu_count() or 1
-    standby = min(2 * parallel, cores // _STANDBY_CPUS)
-    pool = WorkerPool(standby=standby, threads=None if parallel == 1 else max(1, cores // parallel))
+    standby = min(max(_STANDBY, 2 * parallel), cores // _STANDBY_CPUS)
+    pool = WorkerPool(standby=standby, threads=min(_THREADS, max(1, cores // parallel)))
     sweeping = Sweeping(here, err, limits, pool)
     try:
         sweeping.run(todo)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -56,24 +57,31 @@ class LazyWeight:
         return {torch.float32: "F32", torch.float16: "F16"}.get(self.dtype, "BF16")
 
 
-def random_weights(seed: int = 0) -> MakeTensor:
+def random_weights(seed: int = 0, *, for_card: bool = False) -> MakeTensor:
     """Makes weights that keep activations near one: small normal matrices, ones for norms.
 
-    Random, never zero: kernels run faster on zeros, so timings on them would flatter.
+    Random, never zero: kernels run faster on zeros, so timings on them would flatter. `for_card`: each will be copied
+    to a card, so that all of one size may be one tensor here, in pinned memory; a 70B model loads in seconds so.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(_SEED_BLOCK, generator=generator) * _SPREAD
     blocks = {torch.float32: drawn}
 
+    def matrix(elements: int, dtype: torch.dtype) -> torch.Tensor:
+        block = blocks.setdefault(dtype, drawn.to(dtype))
+        flat = torch.empty(elements, dtype=dtype, pin_memory=for_card)
+        whole = elements // _SEED_BLOCK
+        flat[: whole * _SEED_BLOCK].view(whole, _SEED_BLOCK).copy_(block.expand(whole, _SEED_BLOCK))
+        flat[whole * _SEED_BLOCK :] = block[: elements % _SEED_BLOCK]
+        return flat
+
+    if for_card:
+        matrix = cache(matrix)
+
     def make(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         if len(shape) == 1:
             return (torch.zeros if name.endswith("bias") else torch.ones)(shape, dtype=dtype)
-        block = blocks.setdefault(dtype, drawn.to(dtype))
-        flat = torch.empty(torch.Size(shape).numel(), dtype=dtype)
-        whole = flat.numel() // _SEED_BLOCK
-        flat[: whole * _SEED_BLOCK].view(whole, _SEED_BLOCK).copy_(block.expand(whole, _SEED_BLOCK))
-        flat[whole * _SEED_BLOCK :] = block[: flat.numel() % _SEED_BLOCK]
-        return flat.view(shape)
+        return matrix(torch.Size(shape).numel(), dtype).view(shape)
 
     return make
 
