@@ -70,11 +70,7 @@ def at_shape(made: Work, tape: Tape, micro_batch: int, sequence_length: int) -> 
 
 
 def _last_passes(tape: Tape) -> dict[str, list[Event]]:
-    passes: dict[str, list[Event]] = {}
-    for phase, events in _passes(tape):
-        if phase in _STEP:
-            passes[phase] = events
-    return passes
+    return {phase: events for phase, events in _passes(tape) if phase in _STEP}
 
 
 def _passes(tape: Tape) -> Iterator[tuple[str, list[Event]]]:

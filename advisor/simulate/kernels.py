@@ -24,6 +24,7 @@ _FREE = frozenset(
     )
 )
 _ATTENTION = "_scaled_dot_product"
+_ATTENTION_KERNELS = ("cudnn", "flash", "efficient")
 
 # Bytes of a tensor of that shape and item size, as `Symbols.size` gives them.
 Measure = Callable[[Iterable[int], int], Size]
@@ -147,7 +148,12 @@ def cost(
     if name in _FREE:
         return None
     operations = _operations(func, args, outputs, measure)
-    kind = _kind(name, touched[0].element_size() if touched else 0, multiplies=bool(operations))
+    item_bytes = touched[0].element_size() if touched else 0
+    kind = (
+        _attention_kind(name, args)
+        if _ATTENTION in name
+        else _kind(name, item_bytes, multiplies=bool(operations))
+    )
     return Kernel(kind, tuple(operations), summed(measure(t.shape, t.element_size()) for t in touched))
 
 
@@ -174,10 +180,18 @@ def product(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor, measure
 
 def _kind(name: str, item_bytes: int, *, multiplies: bool) -> str:
     """What a clock tells kernels apart by; 32-bit products do not run on tensor cores."""
-    if _ATTENTION in name or multiplies:
-        kind = "attention" if _ATTENTION in name else "matmul"
-        return f"{kind}.fp32" if item_bytes == torch.float32.itemsize else kind
+    if multiplies:
+        return "matmul.fp32" if item_bytes == torch.float32.itemsize else "matmul"
     return "copy" if name in _table()["copies"]["ops"] else "elementwise"
+
+
+def _attention_kind(name: str, args: tuple[Any, ...]) -> str:
+    """Kernel, direction, head size and dtype, for its rate hangs on all of them."""
+    backward = "backward" in name
+    query = args[1] if backward else args[0]
+    which = next((known for known in _ATTENTION_KERNELS if known in name), "other")
+    words = ["attention", which, "backward" if backward else "forward", str(query.shape[-1])]
+    return ".".join(words + ["fp32"] * (query.dtype == torch.float32))
 
 
 def _operations(
