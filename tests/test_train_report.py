@@ -12,6 +12,7 @@ from advisor.errors import AdvisorError
 from advisor.train.compare import comparisons, show_run
 from advisor.train.report import DataFacts, Learned, RunReport, load_report, report_to_json
 
+PLAN = plan_for(MODEL_FOLDER)
 MEASURED = {
     "static_bytes": 8_000_000,
     "peak_allocated_bytes": 160_000_000,
@@ -26,12 +27,16 @@ MEASURED = {
 def report(card="Tesla T4", **measured):
     """A run, on a card or on a CPU."""
     return RunReport(
-        planned=plan_for(MODEL_FOLDER),
+        planned=PLAN,
+        config=PLAN.config,
+        changes=(),
+        rehearsal=None,
         random_weights=False,
         cap_bytes=None,
         measured=MEASURED | measured,
         learned=Learned(
             steps=4,
+            planned_steps=4,
             learning_rate=2e-4,
             learning_rate_reason="as asked",
             warmup_steps=0,
