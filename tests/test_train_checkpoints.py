@@ -10,6 +10,7 @@ from advisor.train import checkpoints
 from advisor.train.checkpoints import Progress
 
 PROGRESS = Progress(
+    planned=TrainConfig(micro_batch=4),
     config=TrainConfig(micro_batch=2, checkpointing=Checkpointing.NON_REENTRANT, lora_targets=("q_proj",)),
     losses=(3.25, 1 / 3),
     evaluations=((2, 0.1),),

@@ -22,7 +22,9 @@ def checkpoint(folder, step, *, whole=True):
     written.mkdir(parents=True)
     (written / "adapter_model.safetensors").write_bytes(b"weights")
     (written / "training_args.bin").write_bytes(b"a pickle")
-    path = checkpoints.seal(folder, step, Progress(config=PLAN.config, losses=(0.5,) * step), keep=3)
+    path = checkpoints.seal(
+        folder, step, Progress(planned=PLAN.config, config=PLAN.config, losses=(0.5,) * step), keep=3
+    )
     if not whole:
         (path / "adapter_model.safetensors").write_bytes(b"wei")
     return path

@@ -21,8 +21,8 @@ from advisor.step.load import load_model
 from advisor.step.observe import Unobserved
 from advisor.step.trainer import MarkedSftTrainer, MarkedTrainer
 from advisor.step.weights import Checkpoint
-from advisor.train import output as folders
 from advisor.train import attempt as module
+from advisor.train import output as folders
 from advisor.train.generate import compare_text, load_adapted, write_text
 from advisor.train.report import load_report
 

@@ -32,6 +32,7 @@ _PIECE_BYTES = 1 << 20
 class Progress:
     """What a run had done when a checkpoint was written, beside the weights."""
 
+    planned: TrainConfig  # of the plan
     config: TrainConfig  # in use, which a fallback may have changed
     losses: tuple[float, ...] = ()  # one a step
     evaluations: tuple[tuple[int, float], ...] = ()  # step, held-out loss
@@ -42,6 +43,7 @@ class Progress:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
+            "planned": self.planned.to_json(),
             "config": self.config.to_json(),
             "losses": list(self.losses),
             "evaluations": [list(pair) for pair in self.evaluations],
@@ -135,6 +137,7 @@ def read_progress(checkpoint: Path) -> Progress:
     try:
         said = _manifest(checkpoint)["progress"]
         return Progress(
+            planned=config_from_json(said["planned"]),
             config=config_from_json(said["config"]),
             losses=tuple(float(loss) for loss in said["losses"]),
             evaluations=tuple((int(step), float(loss)) for step, loss in said["evaluations"]),

@@ -1,13 +1,13 @@
 """While a run goes: what is kept of it, when it stops early, and where it may go on from."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from advisor.records import TrainConfig
 from advisor.step.session import Session
 from advisor.train import checkpoints
 from advisor.train.checkpoints import Progress
@@ -99,12 +99,10 @@ class Keeper(TrainerCallback):
 
     def so_far(self) -> Progress:
         """What was done until now."""
-        return Progress(
-            config=self.progress.config,
+        return replace(
+            self.progress,
             losses=tuple(self.log.losses),
             evaluations=tuple(self.evaluations),
-            changes=self.progress.changes,
-            evaluation_before=self.progress.evaluation_before,
             step_seconds=(*self.progress.step_seconds, *self.log.meter.step_seconds),
         )
 
@@ -146,8 +144,3 @@ def free_gradients(model: torch.nn.Module) -> None:
     """What a step that ran out had gathered."""
     for parameter in model.parameters():
         parameter.grad = None
-
-
-def starting(config: TrainConfig) -> Progress:
-    """Nothing is done yet."""
-    return Progress(config=config)

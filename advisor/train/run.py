@@ -112,8 +112,10 @@ class _Run:
         for note in torn:
             self.tell(f"WARNING: {note}")
         if checkpoint is None:
-            return None, Progress(config=self.ready.planned.config)
+            return None, Progress(planned=self.ready.planned.config, config=self.ready.planned.config)
         progress = checkpoints.read_progress(checkpoint)
+        if progress.planned != self.ready.planned.config:  # another plan of the same training decides anew
+            progress = replace(progress, planned=self.ready.planned.config, config=self.ready.planned.config)
         self.tell(f"goes on after step {checkpoints.step_of(checkpoint)}, from {checkpoint.name}")
         return checkpoint, progress
 
