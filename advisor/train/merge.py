@@ -112,7 +112,7 @@ def _notes(planned: MergePlan, config: TrainConfig, name: str) -> list[str]:
     if config.precision in _QUANTISED:
         second = (
             f"the adapter learned over a base stored as {config.precision.value}; it is merged into the unquantised "
-            f"one, as {kind}, for adding it to quantised weights would round most of it away. So the merged "
+            f"one, as {kind}, for weights that were quantised again would round part of it away. So the merged "
             "model differs from the trained one by the base's quantisation error: evaluate it before you ship it"
         )
         return [first, second]
