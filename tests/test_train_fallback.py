@@ -12,7 +12,7 @@ from advisor.errors import AdvisorError, ExitCode
 from advisor.plan.document import Alternative
 from advisor.records import Checkpointing, Loss, Precision, Reason
 from advisor.step.trainer import MarkedSftTrainer, MarkedTrainer
-from advisor.train.fallback import gentler, trains_the_same
+from advisor.train.fallback import Change, gentler, trains_the_same
 
 STEPS = 6
 WILD = {"learning_rate": 1e-2, "warmup_steps": 0, "max_steps": STEPS}
@@ -102,8 +102,7 @@ def test_a_rehearsal_that_runs_out_costs_nothing(tmp_path, tiny, data, card):
     assert [change["during"] for change in report.changes] == ["rehearsal", "rehearsal"]
 
 
-@pytest.mark.parametrize("micro_batch", [1, 2])
-@pytest.mark.parametrize("case", ["stock", "chunked", "nf4"])
+@pytest.mark.parametrize(("case", "micro_batch"), [("stock", 2), ("chunked", 1), ("nf4", 2)])
 def test_a_step_that_runs_out_is_done_again_with_less(tmp_path, tiny, data, card, trained, micro_batch, case):
     """As if the run had been stopped before that step and gone on with the smaller micro-batch, to the bit."""
     kind = {"chunked": {"loss": Loss.CHUNKED}, "nf4": {"precision": Precision.NF4}}.get(case, {})
@@ -133,7 +132,7 @@ def test_it_is_the_run_that_a_smaller_plan_would_have_gone_on_with(tmp_path, tin
     gentle = replace(planned, config=replace(planned.config, micro_batch=2, accumulation_steps=4))
     stop = card(most=0, step=4)
     with monkeypatch.context() as patch:
-        patch.setattr("advisor.train.run.gentler", lambda *_: None)
+        patch.setattr("advisor.train.run.gentler", lambda *_, **__: None)
         with pytest.raises(AdvisorError, match="ran out of memory"):
             run(planned, tmp_path / "by hand", data, tiny, **WILD)
     stop.most = 99
@@ -237,7 +236,7 @@ def test_an_evaluation_that_runs_out_takes_less_at_a_time(tmp_path, tiny, data, 
 def rungs(planned):
     """Every config that would be tried."""
     tried = [planned.config]
-    while (config := gentler(planned, tried[-1], tried)) is not None:
+    while (config := gentler(planned, tried[-1], tried, on_card=True)) is not None:
         tried.append(config)
     return tried[1:]
 
@@ -247,14 +246,29 @@ def test_the_ladder_goes_down_by_what_costs_least(tiny):
     planned = plan_for(tiny, micro_batch=6, accumulation_steps=2)
     steps = rungs(planned)
 
-    assert [config.micro_batch for config in steps] == [4, 3, 2, 1, 1, 1]
+    assert [config.micro_batch for config in steps] == [4, 3, 2, 1, 1, 1, 1]
     assert all(config.effective_batch == 12 for config in steps)
-    assert [config.loss for config in steps[-2:]] == [Loss.CHUNKED] * 2
-    assert [config.checkpointing for config in steps[-2:]] == [
+    assert [config.loss for config in steps[-3:]] == [Loss.CHUNKED] * 3
+    assert [config.checkpointing for config in steps[-3:]] == [
         Checkpointing.NONE,
         Checkpointing.NON_REENTRANT,
+        Checkpointing.OFFLOADED,
     ]
     assert all(trains_the_same(planned.config, config) for config in steps)
+
+
+def test_where_some_layers_are_checkpointed_all_are_at_the_end(tiny):
+    """Before their inputs leave the card; told as a change though the default is not written."""
+    kind = {"checkpointing": Checkpointing.NON_REENTRANT, "checkpointed_layers": 1, "loss": Loss.CHUNKED}
+    planned = plan_for(tiny, micro_batch=1, **kind)
+    last = rungs(planned)[0]
+    change = Change(
+        during="training", at_step=2, from_step=1, why="it did", before=planned.config, after=last
+    )
+
+    assert last.checkpointed_layers is None
+    assert change.changed == {"checkpointed_layers": (1, None)}
+    assert trains_the_same(planned.config, last)
 
 
 def test_int8_is_checkpointed_as_the_plan_would(tiny):

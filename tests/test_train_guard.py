@@ -7,7 +7,7 @@ from train_parts import plan_for
 
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
-from advisor.records import Attention, Autocast, Loop, Method, Precision
+from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision
 from advisor.train import card
 from advisor.train.card import CardNow
 from advisor.train.guard import check_driver, check_plan, estimated_bytes
@@ -162,6 +162,14 @@ def test_flash_attention_wants_its_package_and_a_card():
     """Both are said before the model is loaded."""
     assert "flash-attn is not installed" in refused(plan(attention=Attention.FLASH_ATTENTION_2), H100).why
     assert "no CUDA card" in refused(plan(attention=Attention.FLASH_ATTENTION_2), None).why
+
+
+def test_offloading_wants_a_card():
+    """torch would say so in words about pinned memory, in the first step."""
+    error = refused(plan(static=GIB, checkpointing=Checkpointing.OFFLOADED), None)
+
+    assert "without a card" in error.what
+    assert check_plan(plan(checkpointing=Checkpointing.OFFLOADED), H100) == ()
 
 
 def test_the_bare_loop_is_not_run():

@@ -14,10 +14,8 @@ CASES = {
     "dropout": {"lora_dropout": 0.5},
     "chunked": {"loss": Loss.CHUNKED},
     "8-bit states": {"optimizer": "adamw_8bit", "precision": Precision.NF4},
-    "paged": {"optimizer": "paged_adamw_32bit"},
     "factored": {"optimizer": "adafactor", "method": Method.FULL, "precision": Precision.FP32},
     "momentum": {"optimizer": "sgd", "method": Method.LAST_LAYERS, "trainable_layers": 1},
-    "full": {"method": Method.FULL, "precision": Precision.BF16},
 }
 
 

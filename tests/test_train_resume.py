@@ -23,7 +23,7 @@ REQUEST = {
     "evaluate_steps": 2,
     "patience": 9,
 }
-KILLS = 22
+KILLS = 20
 
 
 @pytest.fixture(scope="module")

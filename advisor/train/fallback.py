@@ -9,7 +9,7 @@ from advisor.records import Checkpointing, Loss, Precision, TrainConfig
 from advisor.train.guard import estimated_bytes
 
 # What may change: it decides how much lies in memory at a time, and nothing of what is learned.
-_FREE = ("micro_batch", "accumulation_steps", "checkpointing", "loss", "allocator")
+_FREE = ("micro_batch", "accumulation_steps", "checkpointing", "checkpointed_layers", "loss", "allocator")
 _WORDS = {"micro_batch": "micro-batch", "accumulation_steps": "accumulation"}
 
 
@@ -28,7 +28,8 @@ class Change:
     def changed(self) -> dict[str, tuple[Any, Any]]:
         """Each field that changed: old and new value."""
         old, new = self.before.to_json(), self.after.to_json()
-        return {name: (old[name], new[name]) for name in old if old[name] != new[name]}
+        names = dict.fromkeys((*old, *new))  # a field that has its default may be left out
+        return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
 
     @property
     def words(self) -> str:
@@ -66,13 +67,15 @@ def training_key(config: TrainConfig) -> dict[str, Any]:
     return said | {"effective_batch": config.effective_batch}
 
 
-def gentler(planned: PlannedRun, config: TrainConfig, tried: Collection[TrainConfig]) -> TrainConfig | None:
+def gentler(
+    planned: PlannedRun, config: TrainConfig, tried: Collection[TrainConfig], *, on_card: bool
+) -> TrainConfig | None:
     """The next config to try after `config` ran out of memory; None where nothing is left.
 
     First the plan's own alternatives that train the same and need less, the nearest first; then, of a ladder,
     the next rung: a smaller micro-batch, the chunked loss, checkpointing.
     """
-    for candidate in (*_of_the_plan(planned, config), *_ladder(config)):
+    for candidate in (*_of_the_plan(planned, config), *_ladder(config, on_card=on_card)):
         if candidate not in tried:
             return candidate
     return None
@@ -95,7 +98,7 @@ def _needed_bytes(planned: PlannedRun, config: TrainConfig) -> int:
     return next((a.needed_bytes for a in planned.alternatives if a.config == config), 0)
 
 
-def _ladder(config: TrainConfig) -> list[TrainConfig]:
+def _ladder(config: TrainConfig, *, on_card: bool) -> list[TrainConfig]:
     """The next rung: what costs least time first."""
     batch = config.effective_batch
     smaller = [n for n in range(config.micro_batch - 1, 0, -1) if batch % n == 0]
@@ -107,5 +110,9 @@ def _ladder(config: TrainConfig) -> list[TrainConfig]:
         # LLM.int8 keeps each layer's input through non-reentrant checkpointing: docs/decisions/0008.
         int8 = config.precision is Precision.INT8
         kind = Checkpointing.REENTRANT if int8 else Checkpointing.NON_REENTRANT
-        return [replace(config, checkpointing=kind)]
+        return [replace(config, checkpointing=kind, checkpointed_layers=None)]
+    if config.checkpointed_layers is not None:
+        return [replace(config, checkpointed_layers=None)]
+    if on_card and config.checkpointing is Checkpointing.NON_REENTRANT:
+        return [replace(config, checkpointing=Checkpointing.OFFLOADED)]
     return []

@@ -7,7 +7,7 @@ from typing import Any
 from advisor.catalog.gpus import gpu_by_device_name
 from advisor.errors import AdvisorError, ExitCode
 from advisor.plan.document import PlannedRun
-from advisor.records import Attention, Autocast, Loop, Method, Precision, TrainConfig
+from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision, TrainConfig
 from advisor.train.card import CardNow
 from advisor.units import gib
 
@@ -82,6 +82,13 @@ def _check_config(config: TrainConfig) -> None:
 
 def _check_host(planned: PlannedRun) -> str:
     _check_attention(planned.config, on_cpu=True)
+    if planned.config.checkpointing is Checkpointing.OFFLOADED:
+        raise AdvisorError(
+            "Offloaded checkpoints can't wait in the host's memory without a card.",
+            why="there is no CUDA card here, and torch pins no memory without one",
+            fix="plan with --checkpointing non-reentrant",
+            exit_code=ExitCode.ENVIRONMENT,
+        )
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     static = estimated_bytes(planned, "static_bytes")
     if static > total:

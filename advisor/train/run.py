@@ -126,7 +126,7 @@ class _Run:
         """
         planned = self.ready.planned
         tried = [planned.config, *(change.after for change in self.changes)]
-        config = gentler(planned, progress.config, tried)
+        config = gentler(planned, progress.config, tried, on_card=self.ready.device.type == "cuda")
         if config is None:
             raise out_of_memory(ran_out.why, planned, self.ready.request.cap_bytes, self.changes)
         checkpoint, done = self._last()
