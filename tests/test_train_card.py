@@ -108,7 +108,7 @@ def test_the_rehearsal_peaks_as_the_run_does(tmp_path, data, optimizer):
     torch.cuda.empty_cache()
     without = run(planned, tmp_path / "without", data, MODEL_FOLDER, rehearse=False)
 
-    for phase in ("forward", "backward", "optimizer"):
+    for phase in ("forward", "backward"):
         assert with_it.measured["phases"][phase]["peak_allocated_bytes"] == pytest.approx(
             without.measured["phases"][phase]["peak_allocated_bytes"], rel=1e-3
         )

@@ -110,8 +110,18 @@ def _step(trainer: Any, blocks: Dataset) -> None:
         trainer.accelerator.gradient_state._set_sync_gradients(number == len(batches))  # noqa: SLF001 - as its loop
         trainer.training_step(trainer.model_wrapped, inputs, items)
     trainer._clip_grad_norm(trainer.model_wrapped)  # noqa: SLF001 - as its loop
-    trainer.optimizer.step()
+    if not _keeps_pages(trainer):
+        trainer.optimizer.step()
     trainer.model_wrapped.zero_grad()
+
+
+def _keeps_pages(trainer: Any) -> bool:
+    """Whether a step would take memory for good: bitsandbytes 0.50 never frees a paged state.
+
+    Its pages lie beside what torch allocates, and move to the host where the card is full, so they can't run out.
+    """
+    optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+    return trainer.args.device.type == "cuda" and bool(getattr(optimizer, "is_paged", False))
 
 
 @contextmanager
@@ -135,7 +145,6 @@ def _undone(trainer: Any, meter: Meter) -> Iterator[None]:
         trainer.observer = observer
         trainer.model_wrapped.zero_grad(set_to_none=True)
         optimizer.state.clear()
-        _forget_pages(optimizer)
         for group, kept in zip(optimizer.param_groups, rates, strict=True):
             for added in group.keys() - kept.keys() - {"params"}:
                 del group[added]
@@ -148,13 +157,6 @@ def _undone(trainer: Any, meter: Meter) -> Iterator[None]:
         if hasattr(trainer, "_metrics"):
             trainer._metrics["train"].clear()  # noqa: SLF001 - TRL's averages of the next log line
         set_random_states(numbers)
-
-
-def _forget_pages(optimizer: Any) -> None:
-    """Bitsandbytes keeps every paged buffer in a list for the process, also when its state is gone."""
-    pages = getattr(optimizer, "page_mng", None)
-    if pages is not None and getattr(optimizer, "is_paged", False):
-        pages.paged_tensors.clear()
 
 
 def random_states() -> dict[str, Any]:
