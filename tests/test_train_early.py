@@ -88,3 +88,21 @@ def test_a_run_is_verified_from_its_files(tmp_path, tiny, data):
     made = verify(tmp_path / "out")
     assert not made.holds
     assert "is not what was written" in made.torn
+
+
+def test_a_run_that_was_killed_after_it_had_stopped_ends_there(tmp_path, tiny, data, other):
+    """It does not train on, and saves the same best weights."""
+    planned = plan_for(tiny, precision=Precision.FP32)
+    asked = WILD | {"learning_rate": 0.1, "evaluation_data": other, "save_steps": 1}
+    first = run(planned, tmp_path / "out", data, tiny, **asked)
+    file = tmp_path / "out" / "adapter" / "adapter_model.safetensors"
+    kept = file.read_bytes()
+    (tmp_path / "out" / "run.json").unlink()
+    file.unlink()
+    again = run(planned, tmp_path / "out", data, tiny, **asked)
+
+    assert again.learned.resumed_at_step == first.learned.steps < 12
+    assert again.learned.losses == first.learned.losses
+    assert again.learned.evaluations == first.learned.evaluations
+    assert again.learned.best_step == first.learned.best_step
+    assert kept == file.read_bytes()
