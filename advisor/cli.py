@@ -19,8 +19,10 @@ from advisor.catalog.models import all_models, find_model
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
 from advisor.commands import explain as explain_command
+from advisor.commands import merge as merge_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
+from advisor.commands import verify as verify_command
 from advisor.commands.estimating import open_estimator
 from advisor.commands.here import card_here
 from advisor.commands.profiles import profiles_app
@@ -162,19 +164,37 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Default: the method's.")] = None,
     warmup_steps: Annotated[int | None, typer.Option(min=0)] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    save_steps: Annotated[int, typer.Option(min=0, help="A checkpoint each so many steps; 0: none.")] = 0,
+    save_steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="A checkpoint each so many steps; 0: none. Default: by the clock."),
+    ] = None,
+    eval_steps: Annotated[int, typer.Option(min=0, help="The held-out loss each so many steps.")] = 0,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Stop after so many evaluations that are no better; keep the best.")
+    ] = 0,
     cap: Annotated[
         str | None, typer.Option(help="Give the allocator no more than this, such as 14GiB.")
     ] = None,
     emulate_card: Annotated[bool, typer.Option(help="Give it only what the plan's card would.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in the output.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Only go on: there must be a checkpoint. Without it, too, a killed run goes on."),
+    ] = False,
+    rehearse: Annotated[bool, typer.Option(help="Try the step on the longest batch first.")] = True,
+    learn: Annotated[bool, typer.Option(help="Keep what a card measured in your profiles.")] = True,
     force: Annotated[bool, typer.Option(help="Replace an earlier run in the output.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Execute a plan: train, save, and put what was measured beside what was predicted."""
+    """Execute a plan: rehearse, train, save, and put what was measured beside what was predicted.
+
+    Where memory runs out it goes on with less at a time, keeps what is learned the same, and says so. After a
+    crash or a kill the same command goes on from the last checkpoint.
+    """
     planned = load_plan(plan_file)
     if cap is not None and emulate_card:
         raise AdvisorError("--cap and --emulate-card both limit the memory.", fix="give one of them")
+    if patience and not eval_steps:
+        raise AdvisorError("--patience counts evaluations, and there are none.", fix="add --eval-steps N")
     cap_bytes = planned.card.usable_bytes if emulate_card else parse_size_bytes(cap) if cap else None
     from advisor.train.compare import show_run
     from advisor.train.report import report_to_json
@@ -193,9 +213,13 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
             warmup_steps=warmup_steps,
             seed=seed,
             save_steps=save_steps,
+            evaluate_steps=eval_steps,
+            patience=patience,
             cap_bytes=cap_bytes,
             resume=resume,
             force=force,
+            rehearse=rehearse,
+            learn=learn,
         ),
         err,
     )
@@ -206,6 +230,8 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
         show_run(document, out)
 
 
+app.command("verify", epilog=verify_command.EPILOG)(verify_command.verify_command)
+app.command("merge", epilog=merge_command.EPILOG)(merge_command.merge_command)
 app.command("explain", epilog=explain_command.EPILOG)(explain_command.explain_command)
 app.command(epilog=bench_command.EPILOG)(bench_command.bench)
 app.command(epilog=probe_command.EPILOG)(probe_command.probe)

@@ -28,8 +28,8 @@ from advisor.step.weights import Shaped, random_weights
 from advisor.train.card import cap_memory, set_allocator
 from advisor.train.environment import environment
 from advisor.train.meter import Meter, measured_figures
+from advisor.train.sensors import CardSensors, Watch, to_clocks_and_power
 from bench.request import BENCHMARK_VERSION, WARMUP_STEPS, asked_for
-from bench.sensors import CardSensors, Watch, to_clocks_and_power
 
 _LARGEST_SAVE_BYTES = 1 << 30  # saving more would time the disk, and tell nothing of the card
 # What libraries say where a card or a build lacks something.

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from advisor.profiles.probe import SCHEMA
+from advisor.train.sensors import CardSensors, Watch, to_clocks_and_power
 from bench.kernels.kernel import Kernel, Place
 from bench.kernels.suite import kernel_row, release, run_kernel, suite
-from bench.sensors import CardSensors, Watch, to_clocks_and_power
 from bench.workspaces import Beyond, cublas_workspaces, make_context
 
 BENCHMARK_VERSION = 1  # 1: first

@@ -30,7 +30,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def _facts() -> dict[str, Any]:
     from advisor.train.card import choose_device
     from advisor.train.environment import environment
-    from bench.sensors import CardSensors
+    from advisor.train.sensors import CardSensors
 
     sensors = CardSensors.open(None)
     shared = sensors is not None and sensors.used_by_others(os.getpid())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.sensors import CardSensors
+from advisor.train.sensors import CardSensors
 
 _SIDE = 256  # of the smallest product that goes through cuBLAS as any other does
 

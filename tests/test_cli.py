@@ -97,6 +97,8 @@ def test_a_saved_plan_is_never_overwritten(tmp_path):
         (("plan", "--gpu", "16GB", "--model", "8B", "--reserve", "much"), 2, ("not a size",)),
         (("plan", "--gpu", "16GB"), 2, ("--model",)),
         (("estimate", "nowhere.jsonl"), 2, ("Can't read nowhere.jsonl",)),
+        (("verify", "nowhere"), 2, ("holds no run that ended", "advisor run --output")),
+        (("merge", "nowhere", "-o", "merged"), 2, ("Can't read", "advisor run")),
         (("run", "nowhere.json", "--data", "d.jsonl", "--output", "out"), 2, ("no file nowhere.json",)),
     ],
 )

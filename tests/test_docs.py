@@ -15,6 +15,8 @@ COMMANDS = (
     "plan",
     "estimate",
     "run",
+    "verify",
+    "merge",
     "explain",
     "bench",
     "probe",

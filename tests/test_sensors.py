@@ -10,7 +10,7 @@ import pynvml
 import pytest
 
 from advisor.profiles.record import Clocks, Power
-from bench.sensors import CardSensors, Readings, Watch, first_visible_uuid, to_clocks_and_power
+from advisor.train.sensors import CardSensors, Readings, Watch, first_visible_uuid, to_clocks_and_power
 
 UUID = "8f1c2d3e-0000-1111-2222-333344445555"
 UNTOLD = Readings(

@@ -7,6 +7,7 @@ from train_parts import plan_for, run, texts, write_rows
 from advisor.demo import HELDOUT_FILE, MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
 from advisor.records import Precision
+from advisor.train.keeper import Keeper
 
 pytestmark = [
     pytest.mark.gpu,
@@ -35,12 +36,83 @@ def test_evaluating_first_does_not_disturb_the_measured_peaks(tmp_path, data):
     assert both["peak_device_bytes"] > both["peak_reserved_bytes"] >= both["peak_allocated_bytes"]
 
 
+@pytest.fixture
+def whole_card():
+    """A cap is the process's: it is taken off again."""
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.usefixtures("whole_card")
 def test_a_card_too_small_is_an_answer(tmp_path, data):
-    """An emulated card runs out, and the error says of what."""
-    try:
-        with pytest.raises(AdvisorError, match="ran out of memory") as caught:
-            run(PLAN, tmp_path / "out", data, MODEL_FOLDER, cap_bytes=100 << 20, guard=False)
-        assert "the cap is 0.10 GiB" in caught.value.why
-        assert ExitCode.NO is caught.value.exit_code
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+    """An emulated card on which nothing runs, and the error says of what."""
+    with pytest.raises(AdvisorError, match="ran out of memory") as caught:
+        run(PLAN, tmp_path / "out", data, MODEL_FOLDER, cap_bytes=20 << 20, guard=False)
+
+    assert "the cap is 0.02 GiB" in caught.value.why
+    assert ExitCode.NO is caught.value.exit_code
+
+
+@pytest.mark.usefixtures("whole_card")
+def test_memory_that_really_runs_out_is_fallen_back_from(tmp_path, data):
+    """The allocator's own error, in the rehearsal: the run ends with less at a time, and little is off."""
+    whole = run(PLAN, tmp_path / "whole", data, MODEL_FOLDER)
+    cap = (
+        whole.measured["static_bytes"]
+        + (whole.measured["peak_allocated_bytes"] - whole.measured["static_bytes"]) // 2
+    )
+    fell = run(PLAN, tmp_path / "fell", data, MODEL_FOLDER, cap_bytes=cap, guard=False)
+
+    assert fell.changes
+    assert all(change["during"] == "rehearsal" for change in fell.changes)
+    assert fell.config.micro_batch < PLAN.config.micro_batch
+    assert fell.config.effective_batch == PLAN.config.effective_batch
+    assert fell.measured["peak_reserved_bytes"] <= cap
+    assert fell.learned.losses == pytest.approx(whole.learned.losses, rel=2e-2)
+
+
+@pytest.mark.usefixtures("whole_card")
+def test_memory_that_others_take_on_the_way_is_fallen_back_from(tmp_path, data, monkeypatch):
+    """Another tenant comes after the second step; the third is done again with less, from where it was."""
+    whole = run(PLAN, tmp_path / "whole", data, MODEL_FOLDER, max_steps=5)
+    tenant = []
+    plain = Keeper.on_step_end
+
+    def comes(self, args, state, control, **given):
+        plain(self, args, state, control, **given)
+        if state.global_step == 2 and not tenant:
+            torch.cuda.empty_cache()
+            room = whole.measured["peak_reserved_bytes"] - torch.cuda.memory_reserved()
+            torch.cuda.set_per_process_memory_fraction(
+                (torch.cuda.memory_reserved() + room // 2) / torch.cuda.get_device_properties(0).total_memory
+            )
+            tenant.append(1)
+
+    monkeypatch.setattr(Keeper, "on_step_end", comes)
+    fell = run(PLAN, tmp_path / "fell", data, MODEL_FOLDER, max_steps=5)
+
+    first = fell.changes[0]
+    assert (first["during"], first["at_step"], first["from_step"]) == ("training", 3, 2)
+    assert len(fell.learned.losses) == 5
+    assert fell.learned.losses == pytest.approx(whole.learned.losses, rel=2e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "paged_adamw_8bit"])
+def test_the_rehearsal_peaks_as_the_run_does(tmp_path, data, optimizer):
+    """And leaves the run's own peaks and losses as they are without it."""
+    planned = plan_for(
+        MODEL_FOLDER, precision=Precision.NF4, micro_batch=8, sequence_length=256, optimizer=optimizer
+    )
+    torch.cuda.empty_cache()
+    with_it = run(planned, tmp_path / "with", data, MODEL_FOLDER)
+    torch.cuda.empty_cache()
+    without = run(planned, tmp_path / "without", data, MODEL_FOLDER, rehearse=False)
+
+    for phase in ("forward", "backward"):
+        assert with_it.measured["phases"][phase]["peak_allocated_bytes"] == pytest.approx(
+            without.measured["phases"][phase]["peak_allocated_bytes"], rel=1e-3
+        )
+        assert with_it.rehearsal["phases"][phase]["peak_allocated_bytes"] == pytest.approx(
+            without.measured["phases"][phase]["peak_allocated_bytes"], rel=2e-2
+        )
+    assert with_it.learned.losses == pytest.approx(without.learned.losses, rel=1e-3)

@@ -7,9 +7,10 @@ from train_parts import plan_for
 
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
-from advisor.records import Attention, Autocast, Loop, Method, Precision
+from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision
+from advisor.train import card
 from advisor.train.card import CardNow
-from advisor.train.guard import check_plan, estimated_bytes
+from advisor.train.guard import check_driver, check_plan, estimated_bytes
 
 GIB = 1 << 30
 T4 = CardNow(
@@ -122,10 +123,53 @@ def test_the_gradient_scaler_wants_fp32(config):
     assert "fp16 autocast can't train" in error.what
 
 
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [({"precision": Precision.NF4}, "nf4"), ({"optimizer": "paged_adamw_8bit"}, "paged_adamw_8bit")],
+)
+def test_kernels_that_bitsandbytes_lacks_are_told_before_the_load(config, word):
+    """Its library is built for other versions of CUDA; what needs none runs."""
+    without = replace(H100, kernels_missing="libcudart.so.13 is missing")
+    error = refused(plan(**config), without)
+
+    assert error.what == f"bitsandbytes can't do {word} here."
+    assert "libcudart" in error.why
+    assert check_plan(plan(), without) == ()
+
+
+def test_others_on_the_card_are_told():
+    """Loudly: neither the speed nor the free memory is the run's own."""
+    (note,) = check_plan(plan(), replace(H100, shared=True))
+
+    assert note.startswith("WARNING: others use the NVIDIA H100 too")
+
+
+def test_a_card_that_torch_can_not_use_is_no_reason_to_train_on_the_cpu(monkeypatch):
+    """Driver and torch are named; who hides the card wants the CPU."""
+    monkeypatch.setattr(card, "driver", lambda: "470.1")
+    monkeypatch.setattr(card.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(card.pynvml, "nvmlDeviceGetCount", lambda: 1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    with pytest.raises(AdvisorError, match="can't use the NVIDIA card") as caught:
+        check_driver(card.unusable_card())
+    assert "the driver is 470.1, and this torch" in caught.value.why
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    check_driver(card.unusable_card())
+
+
 def test_flash_attention_wants_its_package_and_a_card():
     """Both are said before the model is loaded."""
     assert "flash-attn is not installed" in refused(plan(attention=Attention.FLASH_ATTENTION_2), H100).why
     assert "no CUDA card" in refused(plan(attention=Attention.FLASH_ATTENTION_2), None).why
+
+
+def test_offloading_wants_a_card():
+    """torch would say so in words about pinned memory, in the first step."""
+    error = refused(plan(static=GIB, checkpointing=Checkpointing.OFFLOADED), None)
+
+    assert "without a card" in error.what
+    assert check_plan(plan(checkpointing=Checkpointing.OFFLOADED), H100) == ()
 
 
 def test_the_bare_loop_is_not_run():

@@ -1,4 +1,4 @@
-"""Ctrl-C in a real process: exit code 130, nothing half-written, and --resume ends as if it had not been."""
+"""Ctrl-C in a real process: exit code 130, nothing half-written, and the same command again ends as if it had not been."""
 
 import signal
 import subprocess
@@ -70,7 +70,8 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_resumes_to_the_same_weights
     assert "Interrupted" in said
     assert "checkpoint-10 was kept" in said
     assert [path.name for path in output.iterdir()] == ["checkpoints"]
-    assert sorted(p.name for p in (output / "checkpoints").iterdir()) == ["checkpoint-10", "run-key.json"]
+    kept = sorted(p.name for p in (output / "checkpoints").iterdir())
+    assert kept == ["checkpoint-10", "checkpoint-5", "run-key.json"]
 
     with pytest.raises(AdvisorError, match="of another run"):
         run(planned, output, data, MODEL_FOLDER, max_steps=STEPS, save_steps=5, resume=True, seed=9)
@@ -78,7 +79,7 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_resumes_to_the_same_weights
     whole = run(planned, tmp_path / "whole", data, MODEL_FOLDER, max_steps=STEPS)
 
     assert resumed.learned.resumed_at_step == 10
-    assert whole.learned.losses[10:] == pytest.approx(resumed.learned.losses, abs=1e-3)
+    assert whole.learned.losses == pytest.approx(resumed.learned.losses, abs=1e-3)
     ours = load_file(output / "adapter" / "adapter_model.safetensors")
     theirs = load_file(tmp_path / "whole" / "adapter" / "adapter_model.safetensors")
     assert ours.keys() == theirs.keys()
@@ -91,4 +92,4 @@ def test_without_checkpoints_an_interrupt_leaves_nothing(tmp_path, data):
 
     assert code == 130
     assert "nothing was kept" in said
-    assert list((tmp_path / "cut").iterdir()) == []
+    assert not (tmp_path / "cut").exists()

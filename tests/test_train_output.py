@@ -9,19 +9,24 @@ from train_parts import plan_for
 
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
-from advisor.train import output
+from advisor.train import checkpoints, output
+from advisor.train.checkpoints import Progress
 from advisor.train.failures import explained
 
 PLAN = plan_for(MODEL_FOLDER)
 
 
 def checkpoint(folder, step, *, whole=True):
-    """A checkpoint as the trainer leaves it, or cut short."""
-    path = output.checkpoint_folder(folder) / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    (path / "adapter_model.safetensors").write_bytes(b"x")
-    if whole:
-        (path / "trainer_state.json").write_text("{}")
+    """A checkpoint as a run leaves it, or cut short."""
+    written = checkpoints.saving_folder(folder) / f"checkpoint-{step}"
+    written.mkdir(parents=True)
+    (written / "adapter_model.safetensors").write_bytes(b"weights")
+    (written / "training_args.bin").write_bytes(b"a pickle")
+    path = checkpoints.seal(
+        folder, step, Progress(planned=PLAN.config, config=PLAN.config, losses=(0.5,) * step), keep=3
+    )
+    if not whole:
+        (path / "adapter_model.safetensors").write_bytes(b"wei")
     return path
 
 
@@ -40,9 +45,9 @@ def fill(target, *, interrupt=False):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["run.json", "adapter", "model", "checkpoints"])
+@pytest.mark.parametrize("name", ["run.json", "adapter", "model"])
 def test_an_earlier_run_is_kept(tmp_path, name):
-    """Unless --force or --resume says otherwise."""
+    """Unless --force says otherwise."""
     (tmp_path / name).mkdir()
 
     with pytest.raises(AdvisorError, match="holds an earlier run") as caught:
@@ -50,6 +55,42 @@ def test_an_earlier_run_is_kept(tmp_path, name):
 
     assert name in caught.value.why
     output.refuse_overwrite(tmp_path, force=True, resume=False)
+
+
+def test_a_run_that_began_and_did_not_end_goes_on(tmp_path):
+    """Even one that was killed between its weights and its run.json; an ended one does not."""
+    checkpoints.remember_run(tmp_path, {})
+    (tmp_path / "adapter").mkdir()
+    output.refuse_overwrite(tmp_path, force=False, resume=False)
+
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(AdvisorError, match="holds an earlier run"):
+        output.refuse_overwrite(tmp_path, force=False, resume=False)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    """The second is refused while the first holds it, and not afterwards."""
+    with output.alone(tmp_path / "out"):
+        other = pytest.raises(AdvisorError, match="Another run is writing")
+        with other, output.alone(tmp_path / "out"):
+            raise AssertionError
+    with output.alone(tmp_path / "out"):
+        pass
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path):
+    """Its whole checkpoints stay, unless --force begins anew; the user's own files stay."""
+    checkpoint(tmp_path, 3)
+    (tmp_path / ".adapter.7.partial").mkdir()
+    (tmp_path / ".run.json.7.partial").write_text("{")
+    (tmp_path / ".mine.7.partial").write_text("mine")
+
+    output.clear(tmp_path, force=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.7.partial", "checkpoints"]
+    output.clear(tmp_path, force=True)
+    assert [p.name for p in tmp_path.iterdir()] == [".mine.7.partial"]
 
 
 def test_a_file_is_no_folder(tmp_path):
@@ -68,15 +109,6 @@ def test_nothing_to_resume_is_an_error(tmp_path):
 
     with pytest.raises(AdvisorError, match="no checkpoint"):
         output.refuse_overwrite(tmp_path, force=False, resume=True)
-
-
-def test_the_last_whole_checkpoint_is_found_by_number(tmp_path):
-    """10 comes after 9, and a torn 11 does not count."""
-    for step in (9, 10):
-        checkpoint(tmp_path, step)
-    checkpoint(tmp_path, 11, whole=False)
-
-    assert output.step_of(output.last_checkpoint(tmp_path)) == 10
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
@@ -160,7 +192,7 @@ def test_an_interrupt_tells_what_was_kept(tmp_path):
     answer = told(tmp_path, KeyboardInterrupt())
 
     assert "checkpoint-10 was kept" in answer.what
-    assert "--resume" in answer.fix
+    assert "the same command" in answer.fix
     assert ExitCode.INTERRUPTED is answer.exit_code
     assert not torn.exists()
 
@@ -177,13 +209,3 @@ def test_a_bug_keeps_its_traceback(tmp_path):
     """Only what the user can act on is translated."""
     with pytest.raises(ZeroDivisionError), explained(PLAN, tmp_path, None):
         raise ZeroDivisionError
-
-
-def test_checkpoints_of_another_run_are_not_gone_on_from(tmp_path):
-    """Another plan, other data or another seed would train something nobody asked for."""
-    output.remember_run(tmp_path, {"steps": 5, "seed": 0})
-    output.check_same_run(tmp_path, {"steps": 5, "seed": 0})
-
-    with pytest.raises(AdvisorError, match="of another run") as caught:
-        output.check_same_run(tmp_path, {"steps": 6, "seed": 0})
-    assert "steps" in caught.value.why

@@ -11,7 +11,9 @@ from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError
 from advisor.train.compare import comparisons, show_run
 from advisor.train.report import DataFacts, Learned, RunReport, load_report, report_to_json
+from advisor.train.verify import verify
 
+PLAN = plan_for(MODEL_FOLDER)
 MEASURED = {
     "static_bytes": 8_000_000,
     "peak_allocated_bytes": 160_000_000,
@@ -26,12 +28,16 @@ MEASURED = {
 def report(card="Tesla T4", **measured):
     """A run, on a card or on a CPU."""
     return RunReport(
-        planned=plan_for(MODEL_FOLDER),
+        planned=PLAN,
+        config=PLAN.config,
+        changes=(),
+        rehearsal=None,
         random_weights=False,
         cap_bytes=None,
         measured=MEASURED | measured,
         learned=Learned(
             steps=4,
+            planned_steps=4,
             learning_rate=2e-4,
             learning_rate_reason="as asked",
             warmup_steps=0,
@@ -64,6 +70,46 @@ def test_each_figure_stands_beside_its_prediction():
     assert rows["peak of the card (NVML)"].error is None
     assert pytest.approx(rows["  in forward"].error) == 0.25
     assert (rows["a step"].predicted, rows["a step"].measured) == (0.1, 0.2)
+
+
+def test_a_figure_outside_of_its_range_is_told(tmp_path):
+    """In range, out of range, or nobody knows: three answers, and a verdict."""
+    document = report_to_json(report(peak_allocated_bytes=205_000_000, peak_reserved_bytes=261_000_000))
+    rows = {row.label: row.in_range for row in comparisons(document)}
+    (tmp_path / "run.json").write_text(json.dumps(document | {"saved": None}))
+    made = verify(tmp_path)
+
+    assert (rows["peak allocated"], rows["peak reserved"]) == (True, False)
+    assert rows["peak of the card (NVML)"] is None
+    assert rows["  in forward"] is None
+    assert not made.holds
+    assert "peak reserved" in [row.label for row in made.outside]
+
+
+def test_after_a_fallback_nothing_is_compared(tmp_path):
+    """The plan predicted another configuration; what happened is told."""
+    document = report_to_json(report()) | {"fallbacks": [{"text": "step 3 ran out of memory"}]}
+    rows = comparisons(document)
+    text = shown(document)
+
+    assert all(row.predicted is None and row.in_range is None for row in rows)
+    assert "Fell back: step 3 ran out of memory." in text
+    assert "nothing is compared" in text
+
+
+@pytest.mark.parametrize("saved", ["../elsewhere", 7, "/etc"])
+def test_a_run_file_that_points_elsewhere_is_refused(tmp_path, saved):
+    """It is hostile until it has been read."""
+    (tmp_path / "run.json").write_text(json.dumps(report_to_json(report()) | {"saved": saved}))
+
+    with pytest.raises(AdvisorError, match="names no folder of weights"):
+        verify(tmp_path)
+
+
+def test_a_folder_without_a_run_is_no_run(tmp_path):
+    """One that was killed is told how it goes on."""
+    with pytest.raises(AdvisorError, match="holds no run that ended"):
+        verify(tmp_path)
 
 
 def test_the_first_step_is_no_speed():

@@ -17,7 +17,7 @@ from advisor.records import GpuSpec
 if TYPE_CHECKING:
     import torch
 
-    from bench.sensors import CardSensors
+    from advisor.train.sensors import CardSensors
 
 EPILOG = "advisor probe  |  advisor probe --quick --output probe.json"
 
@@ -39,7 +39,7 @@ def probe(
         raise AdvisorError(f"{output} exists.", fix="give another name")
     err.print("starting torch …", style="dim")
     from advisor.train.card import choose_device
-    from bench.sensors import CardSensors
+    from advisor.train.sensors import CardSensors
 
     sensors = CardSensors.open(None)  # first of all: later this process is on the card, too
     device = choose_device()

@@ -121,6 +121,7 @@ class PlannedRun:
     card: Card
     config: TrainConfig
     estimate: dict[str, Any]  # as the file holds it, to put beside what is measured
+    alternatives: tuple[Alternative, ...] = ()  # what a run falls back on first, where one trains the same
 
 
 def save_plan(plan: Plan, path: Path, *, force: bool = False) -> None:
@@ -152,9 +153,20 @@ def load_plan(path: Path) -> PlannedRun:
             ),
             config=config_from_json(_table(document, "config")),
             estimate=_table(document, "estimate"),
+            alternatives=tuple(_alternative(row) for row in document.get("alternatives") or ()),
         )
     except (KeyError, TypeError) as error:
         raise _not_a_plan(path, f"the key {error} is missing or of another kind") from error
+
+
+def _alternative(row: dict[str, Any]) -> Alternative:
+    return Alternative(
+        label=_text(row, "label"),
+        config=config_from_json(_table(row, "config")),
+        needed_bytes=_bytes(row, "needed_bytes"),
+        lower_bound=bool(row["lower_bound"]),
+        reason=Reason(code=_text(row, "code"), text=_text(row, "reason")),
+    )
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tokens for the step: real text packed into equal blocks, or random ones of the planned shape."""
 
+import hashlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ class Packed:
     tokens: int  # tokens read
     padded_tokens: int  # added, with ignored labels, where the text did not fill one block
     left_out_tokens: int  # too few at the end for another block
+    uncounted_tokens: int  # in the blocks, such as those of prompts: the loss skips them
     unlabelled_blocks: int  # left out, for no label in them counts
     largest_token: int  # 0 where there is none
+    digest: str  # of every token and label, in order
 
 
 def random_blocks(*, rows: int, sequence_length: int, vocab: int, seed: int = 0) -> Dataset:
@@ -55,8 +58,10 @@ def packed_blocks(examples: Iterable[tuple[list[int], list[int]]], sequence_leng
         tokens=tokens,
         padded_tokens=padded,
         left_out_tokens=tokens + padded - id_rows.size,
+        uncounted_tokens=int((label_rows[counted] == IGNORED).sum()),
         unlabelled_blocks=int((~counted).sum()),
         largest_token=int(id_rows.max(initial=0)),
+        digest=hashlib.sha256(id_rows.tobytes() + label_rows.tobytes()).hexdigest(),
     )
 
 

@@ -67,7 +67,10 @@ class Session:
             self.model.save_pretrained(str(folder), save_embedding_layers=embeds)
             return
         self.model.config.use_cache = True  # training had switched it off; whoever writes text wants it
-        self.model.save_pretrained(str(folder))
+        try:
+            self.model.save_pretrained(str(folder))
+        finally:
+            self.model.config.use_cache = False  # the training may go on
 
 
 def build(  # noqa: PLR0913 - each is one ingredient of a run

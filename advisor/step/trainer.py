@@ -1,5 +1,6 @@
 """From a config to the trainer that runs it: transformers' for the stock loss, TRL's for the chunked one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class RunOptions:
     learning_rate: float = 2e-4
     warmup_steps: int = 0
     seed: int = 0
-    evaluate: bool = False
+    evaluate_steps: int = 0  # 0: no evaluation on the way
     save_steps: int = 0  # 0: no checkpoints
     logging_steps: int = 0  # 0: no log lines
 
@@ -39,6 +40,19 @@ class _Marks:
     """Tells the observer where a step is; the trainers below inherit it beside their own class."""
 
     observer: Observer
+    before_training: Callable[[Any], None] | None = (
+        None  # takes the trainer, when it is ready for its first step
+    )
+
+    def _prepare_for_training(self, max_steps: int, loader: Any, resume_from: str | None) -> Any:
+        if self.before_training is None:
+            return super()._prepare_for_training(max_steps, loader, resume_from)  # type: ignore[misc]
+        # Before the optimizer has the checkpoint's states, for what comes before training may leave none.
+        prepared = super()._prepare_for_training(max_steps, loader, None)  # type: ignore[misc]
+        self.before_training(self)
+        self._load_optimizer_and_scheduler(resume_from)  # type: ignore[attr-defined]
+        self._load_scaler(resume_from)  # type: ignore[attr-defined]
+        return prepared
 
     def compute_loss(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
         training = model.training
@@ -162,7 +176,8 @@ def _schedule(options: RunOptions) -> dict[str, Any]:
         "save_strategy": "steps" if options.save_steps else "no",
         "save_steps": options.save_steps or 1,
         "save_total_limit": 1,
-        "eval_strategy": "no",
+        "eval_strategy": "steps" if options.evaluate_steps else "no",
+        "eval_steps": options.evaluate_steps or 1,
         "prediction_loss_only": True,  # keeping every logit for metrics is what fills cards at evaluation
     }
 

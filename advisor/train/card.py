@@ -4,10 +4,12 @@ import gc
 import os
 from dataclasses import dataclass
 
+import pynvml
 import torch
 
 from advisor.errors import AdvisorError, ExitCode
 from advisor.records import Allocator, TrainConfig
+from advisor.train.sensors import CardSensors
 from advisor.units import gib
 
 _SETTINGS = "PYTORCH_CUDA_ALLOC_CONF"
@@ -23,6 +25,9 @@ class CardNow:
     free_bytes: int
     compute_capability: tuple[int, int]
     native_bf16: bool
+    driver: str | None = None
+    shared: bool = False  # others use it, too
+    kernels_missing: str = ""  # why bitsandbytes has none for this card
 
 
 def choose_device() -> torch.device:
@@ -30,8 +35,8 @@ def choose_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def card_now(device: torch.device) -> CardNow | None:
-    """What the card says of itself; None on a CPU."""
+def card_now(device: torch.device, *, shared: bool = False) -> CardNow | None:
+    """What the card says of itself; None on a CPU. `shared` is `used_by_others`, asked before this."""
     if device.type != "cuda":
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -41,7 +46,49 @@ def card_now(device: torch.device) -> CardNow | None:
         free_bytes=free,
         compute_capability=torch.cuda.get_device_capability(device),
         native_bf16=torch.cuda.is_bf16_supported(including_emulation=False),
+        driver=driver(),
+        shared=shared,
+        kernels_missing=_kernels_missing(),
     )
+
+
+def used_by_others() -> bool:
+    """Whether someone else is on the card; to be asked before this process is."""
+    sensors = CardSensors.open(None)
+    return sensors is not None and sensors.used_by_others(os.getpid())
+
+
+def unusable_card() -> str | None:
+    """Why torch can't use the NVIDIA card that is here; None where it can, where none is, or where it is hidden."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or torch.cuda.is_available() or driver() is None:
+        return None
+    try:
+        if not pynvml.nvmlDeviceGetCount():
+            return None
+    except pynvml.NVMLError:
+        return None
+    if torch.version.cuda is None:
+        return f"the driver is {driver()}, and this torch, {torch.__version__}, is built without CUDA"
+    return f"the driver is {driver()}, and this torch is built for CUDA {torch.version.cuda}"
+
+
+def driver() -> str | None:
+    """The version of the NVIDIA driver; None where there is none."""
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None
+
+
+def _kernels_missing() -> str:
+    from bitsandbytes import cextension
+
+    if getattr(cextension.lib, "compiled_with_cuda", False):
+        return ""
+    said = str(getattr(cextension.lib, "error_msg", "")).strip().splitlines()
+    return said[0] if said else "its library is built without CUDA"
 
 
 def set_allocator(config: TrainConfig) -> str | None:

@@ -19,6 +19,8 @@ _OVERALL = (
     ("peak_device_bytes", "peak of the card (NVML)"),
 )
 
+_REHEARSED = _OVERALL[1:3]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -28,6 +30,15 @@ class Comparison:
     predicted: float | None
     measured: float | None
     unit: str  # bytes, seconds or tokens/s
+    low: float | None = None  # the plan's range, which holds 90 % of real outcomes
+    high: float | None = None
+
+    @property
+    def in_range(self) -> bool | None:
+        """Whether the measured figure is in the plan's range; None where either is unknown."""
+        if self.low is None or self.high is None or self.measured is None:
+            return None
+        return self.low <= self.measured <= self.high
 
     @property
     def error(self) -> float | None:
@@ -38,32 +49,44 @@ class Comparison:
 
 
 def comparisons(document: dict[str, Any]) -> tuple[Comparison, ...]:
-    """Every figure that a plan predicts and a run can measure."""
-    predicted, measured = document["predicted"], document["measured"]
+    """Every figure that a plan predicts and a run can measure.
+
+    After a fallback nothing is predicted: the plan's figures are of the config that ran out of memory.
+    """
+    predicted = {} if document.get("fallbacks") else document["predicted"]
+    measured, rehearsed = document["measured"], document.get("rehearsal") or {}
     on_card = document["environment"].get("card") is not None
-    rows = [
-        Comparison(
-            label=label, predicted=_middle(predicted.get(key)), measured=measured.get(key), unit="bytes"
-        )
-        for key, label in _OVERALL
+    rows = [_compared(label, predicted.get(key), measured.get(key), "bytes") for key, label in _OVERALL]
+    rows += [
+        _compared(f"{label}, rehearsed", predicted.get(key), rehearsed.get(key), "bytes")
+        for key, label in _REHEARSED
+        if rehearsed.get(key) is not None
     ]
     rows += _phases(predicted, measured)
     usual = measured["step_seconds"][1:] or measured["step_seconds"]
+    step, speed = predicted.get("step_seconds"), predicted.get("tokens_per_second")
     rows += [
-        Comparison(
-            label="a step",
-            predicted=_middle(predicted.get("step_seconds")),
-            measured=median(usual) if usual and on_card else None,
-            unit="seconds",
-        ),
-        Comparison(
-            label="speed",
-            predicted=_middle(predicted.get("tokens_per_second")),
-            measured=measured["tokens_per_second"] if on_card else None,
-            unit="tokens/s",
-        ),
+        _compared("a step", step, median(usual) if usual and on_card else None, "seconds"),
+        _compared("speed", speed, measured["tokens_per_second"] if on_card else None, "tokens/s"),
+        _total_seconds(document, step if on_card else None),
     ]
     return tuple(row for row in rows if row.predicted is not None or row.measured is not None)
+
+
+def _compared(label: str, said: Any, measured: float | None, unit: str) -> Comparison:
+    whole = said if isinstance(said, dict) else {}
+    low, high = _number(whole.get("low")), _number(whole.get("high"))
+    return Comparison(label=label, predicted=_middle(said), measured=measured, unit=unit, low=low, high=high)
+
+
+def _total_seconds(document: dict[str, Any], step: Any) -> Comparison:
+    """All steps, without loading, evaluating and saving."""
+    training = document["training"]
+    a_step, steps = _middle(step), training["steps"]
+    predicted = None if a_step is None else a_step * steps
+    return Comparison(
+        label="all steps", predicted=predicted, measured=training.get("seconds"), unit="seconds"
+    )
 
 
 def show_run(document: dict[str, Any], console: Console) -> None:
@@ -84,11 +107,19 @@ def summary_lines(document: dict[str, Any]) -> Iterator[str]:
     training, measured = document["training"], document["measured"]
     evaluation, losses = training["evaluation_loss"], training["loss"]
     yield f"Basis: {document['basis']}."
+    for change in document.get("fallbacks") or ():
+        yield f"Fell back: {change['text']}."
+    if document.get("fallbacks"):
+        yield "The plan's figures are of the configuration that ran out, so nothing is compared with them."
     if losses:
         yield f"Training loss: {losses[0]:.3f} at first, {losses[-1]:.3f} at step {training['steps']}."
     if evaluation["before"] is not None and evaluation["after"] is not None:
         yield f"Held-out loss: {evaluation['before']:.3f} before, {evaluation['after']:.3f} after."
-    yield f"Trained at {measured['tokens_per_second']:,.0f} tokens/s, {seconds(sum(measured['step_seconds']))} in steps."
+    if training.get("stopped_early"):
+        yield f"Stopped after step {training['steps']} of {training['planned_steps']}: the held-out loss fell no more."
+    if training.get("best_step"):
+        yield f"The saved weights are those of step {training['best_step']}, the best evaluation."
+    yield f"Trained at {measured['tokens_per_second']:,.0f} tokens/s, {seconds(training.get('seconds') or sum(measured['step_seconds']))} in steps."
     if document["saved"]:
         yield f"Saved: {document['saved']}/ in the output folder."
 
@@ -103,8 +134,11 @@ def _phases(predicted: dict[str, Any], measured: dict[str, Any]) -> Iterator[Com
 
 
 def _middle(figure: Any) -> float | None:
-    value = figure.get("value") if isinstance(figure, dict) else figure
-    return value if isinstance(value, int | float) else None
+    return _number(figure.get("value") if isinstance(figure, dict) else figure)
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _shown(value: float | None, unit: str) -> str:

@@ -37,6 +37,8 @@ class RunData:
     blocks: int  # in one pass
     steps: int
     passes: float  # over the blocks
+    uncounted_tokens: int  # in one pass: the loss skips them, and the chunked one takes no memory for them
+    digest: str  # of every token and label before they were shuffled
     notes: tuple[str, ...]
 
 
@@ -81,6 +83,8 @@ def arrange(
         blocks=blocks,
         steps=steps,
         passes=rows / blocks,
+        uncounted_tokens=packed.uncounted_tokens,
+        digest=packed.digest,
         notes=(
             *texts.notes,
             what_counts(texts.training, tokenizer),

@@ -5,8 +5,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import pynvml
 import torch
+
+from advisor.train.card import driver
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl", "datasets")
 
@@ -18,7 +19,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "card": torch.cuda.get_device_name(device) if on_cuda else None,
         "compute_capability": list(torch.cuda.get_device_capability(device)) if on_cuda else None,
         "memory_bytes": torch.cuda.get_device_properties(device).total_memory if on_cuda else None,
-        "driver": _driver() if on_cuda else None,
+        "driver": driver() if on_cuda else None,
         "cuda": torch.version.cuda,
         "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
         "python": platform.python_version(),
@@ -38,11 +39,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
-
-
-def _driver() -> str | None:
-    try:
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return None

@@ -2,7 +2,8 @@
 
 import errno
 import re
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import torch
 
 from advisor.errors import AdvisorError, ExitCode
 from advisor.plan.document import PlannedRun
+from advisor.train.checkpoints import drop_torn, last_checkpoint
+from advisor.train.fallback import Change
 from advisor.train.guard import estimated_bytes
-from advisor.train.output import drop_torn, last_checkpoint
 from advisor.units import gib
 
 _REQUESTED = re.compile(r"Tried to allocate ([\d.]+ [KMG]iB)")
@@ -45,10 +47,9 @@ def _told(
         return _interrupted(output)
     if isinstance(error, AdvisorError):
         return None
-    if isinstance(error, torch.OutOfMemoryError) or _says(error, _FULL_CARD):
-        return _out_of_memory(error, planned, cap_bytes)
-    full = isinstance(error, OSError) and error.errno in _NO_SPACE
-    if full or _says(error, _FULL_DISK):
+    if is_out_of_memory(error):
+        return out_of_memory(asked_for(error), planned, cap_bytes)
+    if is_full_disk(error):
         return _full_disk(output)
     return None
 
@@ -63,22 +64,47 @@ def _interrupted(output: Path) -> AdvisorError:
         )
     return AdvisorError(
         f"Interrupted: {kept} was kept.",
-        fix="the same command with --resume goes on from there",
+        fix="the same command goes on from there",
         exit_code=ExitCode.INTERRUPTED,
     )
 
 
-def _out_of_memory(error: BaseException, planned: PlannedRun, cap_bytes: int | None) -> AdvisorError:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the card had no more to give."""
+    return isinstance(error, torch.OutOfMemoryError) or _says(error, _FULL_CARD)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether the disk had no more to give."""
+    return (isinstance(error, OSError) and error.errno in _NO_SPACE) or _says(error, _FULL_DISK)
+
+
+def asked_for(error: BaseException) -> str:
+    """What the allocator was asked for when it had no more, in words."""
     match = _REQUESTED.search(str(error))
-    asked = f"{match[1]} more were asked for; " if match else ""
+    return f"{match[1]} more were asked for" if match else "the allocator had no more"
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of the error hold: the activations of the step that ran out."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def out_of_memory(
+    why: str, planned: PlannedRun, cap_bytes: int | None, changes: Sequence[Change] = ()
+) -> AdvisorError:
+    """The card is too small for the plan, and for all that could be tried instead."""
     room = f"the cap is {gib(cap_bytes)}" if cap_bytes else _room()
     predicted = estimated_bytes(planned, "peak_reserved_bytes")
     surprise = (
         "" if cap_bytes and predicted > cap_bytes else "; please report the plan, for it should have fitted"
     )
+    tried = f"; {len(changes)} gentler configurations ran out, too" if changes else ""
     return AdvisorError(
         "The card ran out of memory.",
-        why=f"{asked}the plan predicted a peak of {gib(predicted)} reserved, {room}",
+        why=f"{why}; the plan predicted a peak of {gib(predicted)} reserved, {room}{tried}",
         fix="plan with a smaller --micro-batch or --sequence-length, with checkpointing, or with --reserve"
         + surprise,
         exit_code=ExitCode.NO,
@@ -86,6 +112,8 @@ def _out_of_memory(error: BaseException, planned: PlannedRun, cap_bytes: int | N
 
 
 def _room() -> str:
+    if not torch.cuda.is_available():
+        return "and there is no card here"
     free, total = torch.cuda.mem_get_info()
     return f"{gib(free)} of the card's {gib(total)} are free now"
 
@@ -96,7 +124,7 @@ def _full_disk(output: Path) -> AdvisorError:
         f"The disk of {output} is full.",
         why="the weights could not be written; "
         + (f"{kept} was kept" if kept else "nothing half-written stays"),
-        fix="free some space" + (", then run again with --resume" if kept else ", then run again"),
+        fix="free some space" + (", then run again: it goes on from there" if kept else ", then run again"),
         exit_code=ExitCode.ENVIRONMENT,
     )
 

@@ -7,12 +7,14 @@ from typing import Any
 from advisor.catalog.gpus import gpu_by_device_name
 from advisor.errors import AdvisorError, ExitCode
 from advisor.plan.document import PlannedRun
-from advisor.records import Attention, Autocast, Loop, Method, Precision, TrainConfig
+from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision, TrainConfig
 from advisor.train.card import CardNow
 from advisor.units import gib
 
 # bitsandbytes 0.50, docs/source/installation.mdx: LLM.int8 from 7.5, 4-bit and 8-bit optimizers from 6.0.
 _OLDEST_CAPABILITY = {Precision.INT8: (7, 5), Precision.NF4: (6, 0), Precision.NF4_SINGLE: (6, 0)}
+
+_OF_BITSANDBYTES = ("8bit", "bnb", "paged")  # in transformers' names of optimizers
 
 
 def check_plan(planned: PlannedRun, card: CardNow | None, *, cap_bytes: int | None = None) -> tuple[str, ...]:
@@ -24,9 +26,31 @@ def check_plan(planned: PlannedRun, card: CardNow | None, *, cap_bytes: int | No
     if card is None:
         return (_check_host(planned),)
     _check_arithmetic(planned, card)
+    _check_kernels(planned.config, card)
     _check_attention(planned.config)
     _check_memory(planned, card, cap_bytes)
+    if card.shared:
+        note = (
+            f"WARNING: others use the {card.name} too (nvidia-smi shows who): the speed is not the card's own, "
+            "and the memory may run out where they take more"
+        )
+        return (note,)
     return ()
+
+
+def check_driver(why: str | None) -> None:
+    """Refuse to train on the CPU where there is a card that torch can't use: hours later nobody wants to know.
+
+    Raises: AdvisorError with `why`, which is `card.unusable_card`'s answer.
+    """
+    if why is not None:
+        raise AdvisorError(
+            "torch can't use the NVIDIA card that is here.",
+            why=why,
+            fix="update the driver, or install a torch for it (pytorch.org says which); "
+            "CUDA_VISIBLE_DEVICES= trains on the CPU",
+            exit_code=ExitCode.ENVIRONMENT,
+        )
 
 
 def estimated_bytes(planned: PlannedRun, key: str) -> int:
@@ -58,6 +82,13 @@ def _check_config(config: TrainConfig) -> None:
 
 def _check_host(planned: PlannedRun) -> str:
     _check_attention(planned.config, on_cpu=True)
+    if planned.config.checkpointing is Checkpointing.OFFLOADED:
+        raise AdvisorError(
+            "Offloaded checkpoints can't wait in the host's memory without a card.",
+            why="there is no CUDA card here, and torch pins no memory without one",
+            fix="plan with --checkpointing non-reentrant",
+            exit_code=ExitCode.ENVIRONMENT,
+        )
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     static = estimated_bytes(planned, "static_bytes")
     if static > total:
@@ -93,6 +124,20 @@ def _check_arithmetic(planned: PlannedRun, card: CardNow) -> None:
             f"bitsandbytes has no {config.precision.value} kernels for the {card.name}.",
             why=f"compute capability {capability}; they begin at {oldest[0]}.{oldest[1]}",
             fix=_replan(planned, card),
+            exit_code=ExitCode.ENVIRONMENT,
+        )
+
+
+def _check_kernels(config: TrainConfig, card: CardNow) -> None:
+    needs = config.precision in _OLDEST_CAPABILITY or any(
+        mark in config.optimizer for mark in _OF_BITSANDBYTES
+    )
+    if needs and card.kernels_missing:
+        what = config.precision.value if config.precision in _OLDEST_CAPABILITY else config.optimizer
+        raise AdvisorError(
+            f"bitsandbytes can't do {what} here.",
+            why=card.kernels_missing,
+            fix="`python -m bitsandbytes` tells what it misses; a wheel for this CUDA version mends it",
             exit_code=ExitCode.ENVIRONMENT,
         )
 

@@ -153,6 +153,22 @@ def measured_figures(meter: Meter) -> dict[str, Any]:
     }
 
 
+_TRAINING = (Phase.LOAD, Phase.PREPARE, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
+
+
+def training_figures(meter: Meter) -> dict[str, Any]:
+    """The figures of load to the last step, without what evaluating and saving took; with the steps' own peaks."""
+    figures = measured_figures(meter)
+    if not meter.on_cuda:
+        return figures
+    peaks = [meter.phases[phase.value] for phase in _TRAINING if phase.value in meter.phases]
+    for key in ("peak_allocated_bytes", "peak_reserved_bytes", "peak_device_bytes"):
+        figures[key] = max((getattr(peak, key) for peak in peaks), default=0) or None
+    return figures | {
+        "phases": {n: p.to_json() for n, p in (*meter.phases.items(), *meter.steps.items())},
+    }
+
+
 def _allocator_retries(device: torch.device) -> int:
     """How often the allocator had to empty its cache and ask again."""
     return int(torch.cuda.memory_stats(device).get("num_alloc_retries", 0))

@@ -57,18 +57,44 @@ def resolve_model(planned: PlannedRun, name: str | None) -> Resolved:
             fix="give --model with a directory or a hub name, or --model "
             f"{planned.model.name} for random weights, to try memory and speed",
         )
-    folder = Path(name).parent if Path(name).name == "config.json" else Path(name)
-    if folder.is_dir() and (folder == Path(name) or _has_weights(folder)):
+    folder = _directory(name)
+    if folder is not None:
         return _from_directory(planned, str(folder), folder)
     if name in (planned.model.name, "random"):
         return _random(planned)
-    if _HUB_NAME.fullmatch(name) and not Path(name).exists():
+    if _is_hub_name(name):
         return _from_directory(planned, name, downloaded(name))
     raise AdvisorError(
         f"There is no model {name!r}.",
         why="it is no directory, no hub name such as org/name, and not the plan's model",
         fix=f"give a directory with config.json and *.safetensors, or {planned.model.name} for random weights",
     )
+
+
+def weights_folder(name: str) -> Path:
+    """The local folder of unquantised safetensors behind a directory or a hub name.
+
+    Raises: AdvisorError where there is none.
+    """
+    folder = _directory(name) or (downloaded(name) if _is_hub_name(name) else None)
+    if folder is None:
+        raise AdvisorError(
+            f"There is no model {name!r}.",
+            why="it is no directory and no hub name such as org/name",
+            fix="give --model with the directory of the base's config.json and *.safetensors",
+        )
+    _check_weights(folder)
+    _facts(folder)
+    return folder
+
+
+def _directory(name: str) -> Path | None:
+    folder = Path(name).parent if Path(name).name == "config.json" else Path(name)
+    return folder if folder.is_dir() and (folder == Path(name) or _has_weights(folder)) else None
+
+
+def _is_hub_name(name: str) -> bool:
+    return _HUB_NAME.fullmatch(name) is not None and not Path(name).exists()
 
 
 def byte_tokenizer() -> PreTrainedTokenizerBase:

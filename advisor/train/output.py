@@ -1,57 +1,57 @@
 """The folder of a run: nothing in it is replaced unasked, and nobody meets half of anything."""
 
-import json
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from advisor.errors import AdvisorError, ExitCode
-from advisor.files import replace_text
+from advisor.train import checkpoints
 from advisor.units import gib
 
 RUN_FILE = "run.json"
 ADAPTER_FOLDER = "adapter"
 MODEL_FOLDER = "model"
-_CHECKPOINTS = "checkpoints"
-_STATE_FILE = "trainer_state.json"  # the last file that the trainer writes into a checkpoint
-_KEY_FILE = "run-key.json"
-_KEPT = (RUN_FILE, ADAPTER_FOLDER, MODEL_FOLDER, _CHECKPOINTS)
+_RESULTS = (RUN_FILE, ADAPTER_FOLDER, MODEL_FOLDER)
 
 
 def refuse_overwrite(output: Path, *, force: bool, resume: bool) -> None:
     """Look whether another run's results are in the folder; change nothing.
 
-    Raises: AdvisorError where they are and neither `force` nor `resume` is given, or nothing to resume is.
+    A run that began and did not end is no result: it goes on.
+    Raises: AdvisorError where there are some and neither `force` nor `resume` is given, or nothing to resume is.
     """
     if output.exists() and not output.is_dir():
         raise AdvisorError(f"{output} is a file.", fix="give --output a folder")
-    found = [name for name in _KEPT if (output / name).exists()]
-    if found and not force and not resume:
+    if resume and checkpoints.last_checkpoint(output) is None:
+        raise AdvisorError(
+            f"There is no checkpoint in {output} to go on from.",
+            why="checkpoints are written each few minutes, or as --save-steps says; a run that ended keeps none",
+            fix="start again without --resume",
+        )
+    found = [name for name in _RESULTS if (output / name).exists()]
+    unfinished = checkpoints.is_begun(output) and RUN_FILE not in found
+    if found and not (force or resume or unfinished):
         raise AdvisorError(
             f"{output} holds an earlier run.",
             why=f"there is {', '.join(found)}",
-            fix="give another --output, --force to replace it, or --resume to go on from its last checkpoint",
-        )
-    if resume and last_checkpoint(output) is None:
-        raise AdvisorError(
-            f"There is no checkpoint in {output} to go on from.",
-            why="checkpoints are kept only where --save-steps asked for them",
-            fix="start again without --resume",
+            fix="give another --output, or --force to replace it",
         )
 
 
-def make(output: Path, *, force: bool) -> None:
-    """Make the folder of a run; with `force` the checkpoints of an earlier one go at once, its results later.
+@contextmanager
+def alone(output: Path) -> Iterator[None]:
+    """Make the folder where it is not there, and hold it: two runs that write into one would spoil both.
 
-    Raises: AdvisorError where it can't be made.
+    A killed run lets go of it. A folder that was made here, and into which nothing came, goes again.
+    Raises: AdvisorError where another process holds it, or it can't be made.
     """
+    made = not output.exists()
     try:
-        if force:
-            shutil.rmtree(checkpoint_folder(output), ignore_errors=True)
         output.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(output, os.O_RDONLY)
     except OSError as error:
         raise AdvisorError(
             f"Can't make the folder {output}.",
@@ -59,55 +59,40 @@ def make(output: Path, *, force: bool) -> None:
             fix="choose another --output",
             exit_code=ExitCode.ENVIRONMENT,
         ) from error
-
-
-def checkpoint_folder(output: Path) -> Path:
-    """Where the trainer keeps its checkpoints."""
-    return output / _CHECKPOINTS
-
-
-def last_checkpoint(output: Path) -> Path | None:
-    """The newest whole checkpoint, or None."""
-    whole = [path.parent for path in checkpoint_folder(output).glob(f"checkpoint-*/{_STATE_FILE}")]
-    return max(whole, key=step_of, default=None)
-
-
-def step_of(checkpoint: Path | None) -> int:
-    """The optimizer step after which a checkpoint was written."""
-    return 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
-
-
-def remember_run(output: Path, key: dict[str, Any]) -> None:
-    """Write beside the checkpoints what they are checkpoints of."""
-    replace_text(checkpoint_folder(output) / _KEY_FILE, json.dumps(key, indent=2) + "\n")
-
-
-def check_same_run(output: Path, key: dict[str, Any]) -> None:
-    """See that the checkpoints are of this very run.
-
-    Raises: AdvisorError where the plan, the data, the seed or the length is another.
-    """
-    path = checkpoint_folder(output) / _KEY_FILE
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        stored = {}
-    other = [name for name in key if not isinstance(stored, dict) or stored.get(name) != key[name]]
-    if other:
+        _hold(output, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+        if made:
+            with suppress(OSError):  # it is not empty
+                output.rmdir()
+
+
+def _hold(output: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
         raise AdvisorError(
-            f"The checkpoints in {output} are of another run.",
-            why=f"it had another {', '.join(other)}",
-            fix="resume with the plan, the data and the options that it began with, or start anew with --force",
-        )
+            f"Another run is writing into {output}.",
+            fix="wait for it, or give another --output",
+            exit_code=ExitCode.ENVIRONMENT,
+        ) from error
 
 
-def drop_torn(output: Path) -> None:
-    """Remove the checkpoint that an interrupt cut short, and their folder where no whole one is in it."""
-    if last_checkpoint(output) is None:
-        shutil.rmtree(checkpoint_folder(output), ignore_errors=True)
-    for path in checkpoint_folder(output).glob("checkpoint-*"):
-        if not (path / _STATE_FILE).exists():
-            shutil.rmtree(path, ignore_errors=True)
+def clear(output: Path, *, force: bool) -> None:
+    """Remove what a killed run had not finished writing; with `force` also its checkpoints.
+
+    Results that `force` replaces go later, when there are new ones.
+    """
+    if force:
+        checkpoints.drop_all(output)
+    for name in _RESULTS:
+        for path in output.glob(f".{name}.*.partial"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 import torch
 
 from advisor.plan.document import PlannedRun
-from advisor.train.card import cap_memory, card_now, choose_device, set_allocator
+from advisor.train.card import (
+    cap_memory,
+    card_now,
+    choose_device,
+    set_allocator,
+    unusable_card,
+    used_by_others,
+)
 from advisor.train.data import RunData, arrange, read_texts
-from advisor.train.guard import check_plan
+from advisor.train.guard import check_driver, check_plan
 from advisor.train.model import Resolved, resolve_model
 from advisor.train.recipe import Recipe, choose_recipe, rounding_note
 from advisor.train.request import RunRequest
@@ -23,6 +30,7 @@ class Ready:
     model: Resolved
     data: RunData
     recipe: Recipe
+    shared: bool  # others use the card, too
     notes: tuple[str, ...]  # those that begin with WARNING are to be shown loudly
 
 
@@ -33,8 +41,9 @@ def prepare(planned: PlannedRun, request: RunRequest) -> Ready:
     """
     texts = read_texts(request)
     allocator_note = set_allocator(planned.config)
+    shared = used_by_others()
     device = choose_device()
-    notes = _guarded(planned, request, device)
+    notes = _guarded(planned, request, device, shared=shared)
     model = resolve_model(planned, request.model)
     vocab = int(planned.model.config["vocab_size"])
     data = arrange(texts, model.tokenizer, planned.config, request, vocab=vocab)
@@ -47,12 +56,18 @@ def prepare(planned: PlannedRun, request: RunRequest) -> Ready:
         model=model,
         data=data,
         recipe=recipe,
+        shared=shared,
         notes=(*notes, *model.notes, *data.notes, *(note for note in further if note)),
     )
 
 
-def _guarded(planned: PlannedRun, request: RunRequest, device: torch.device) -> tuple[str, ...]:
-    notes = check_plan(planned, card_now(device), cap_bytes=request.cap_bytes) if request.guard else ()
+def _guarded(
+    planned: PlannedRun, request: RunRequest, device: torch.device, *, shared: bool
+) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    if request.guard:
+        check_driver(unusable_card())
+        notes = check_plan(planned, card_now(device, shared=shared), cap_bytes=request.cap_bytes)
     if request.cap_bytes is None:
         return notes
     if device.type != "cuda":

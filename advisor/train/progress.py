@@ -25,7 +25,7 @@ class LossLog(TrainerCallback):
         self.meter = meter
         self.tokens_per_step = tokens_per_step
         self.display = display
-        self.losses: list[float] = []
+        self.losses: list[float] = []  # those of an earlier process first
 
     def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ARG002 - its caller's names
         """A step's loss is known.

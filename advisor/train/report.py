@@ -8,6 +8,7 @@ from typing import Any
 
 from advisor.errors import AdvisorError
 from advisor.plan.document import PlannedRun
+from advisor.records import TrainConfig
 
 SCHEMA = 1  # 1: first
 _LARGEST_FILE_BYTES = 64 << 20
@@ -22,15 +23,19 @@ _ON_CARD = "measured on the card named under environment"
 class Learned:
     """What the training did to the losses."""
 
-    steps: int
+    steps: int  # that were done
+    planned_steps: int
     learning_rate: float
     learning_rate_reason: str
     warmup_steps: int
     seed: int
     trainable_parameters: int
-    losses: tuple[float, ...]  # one a step
+    losses: tuple[float, ...]  # one a step, those before a resume or a fallback too
     evaluation_before: float | None
-    evaluation_after: float | None
+    evaluation_after: float | None  # of the weights that were saved
+    evaluations: tuple[tuple[int, float], ...] = ()  # step and held-out loss
+    best_step: int | None = None  # whose weights were saved, where the run was to stop early
+    seconds: float = 0.0  # in steps, over all processes of the run
     resumed_at_step: int = 0
 
 
@@ -51,6 +56,9 @@ class RunReport:
     """One finished run; `run.json` holds it."""
 
     planned: PlannedRun
+    config: TrainConfig  # in use at the end: the plan's, but where it fell back
+    changes: tuple[dict[str, Any], ...]  # the fallbacks, as `Change.to_json`
+    rehearsal: dict[str, Any] | None  # of `train/meter.py`
     random_weights: bool
     cap_bytes: int | None
     measured: dict[str, Any]  # of `train/meter.py`
@@ -88,10 +96,17 @@ def report_to_json(report: RunReport) -> dict[str, Any]:
         },
         "cap_bytes": report.cap_bytes,
         "config": config.to_json() | {"effective_batch": config.effective_batch},
+        "config_at_end": report.config.to_json() | {"effective_batch": report.config.effective_batch},
+        "fallbacks": list(report.changes),
         "predicted": report.planned.estimate,
+        "rehearsal": report.rehearsal,
         "measured": report.measured | {"tokens_per_second": report.tokens_per_second},
         "training": {
             "steps": learned.steps,
+            "planned_steps": learned.planned_steps,
+            "stopped_early": learned.steps < learned.planned_steps,
+            "best_step": learned.best_step,
+            "seconds": learned.seconds,
             "resumed_at_step": learned.resumed_at_step,
             "learning_rate": learned.learning_rate,
             "learning_rate_reason": learned.learning_rate_reason,
@@ -100,6 +115,7 @@ def report_to_json(report: RunReport) -> dict[str, Any]:
             "trainable_parameters": learned.trainable_parameters,
             "loss": list(learned.losses),
             "evaluation_loss": {"before": learned.evaluation_before, "after": learned.evaluation_after},
+            "evaluations": [{"step": step, "loss": loss} for step, loss in learned.evaluations],
         },
         "data": {
             "format": report.data.format,

@@ -17,8 +17,12 @@ class RunRequest:
     learning_rate: float | None = None  # None: the method's, see `train/recipe.py`
     warmup_steps: int | None = None
     seed: int = 0
-    save_steps: int = 0  # a checkpoint each so many steps; 0: none
+    save_steps: int | None = None  # a checkpoint each so many steps; 0: none; None: by the clock
+    evaluate_steps: int = 0  # the held-out loss each so many steps; 0: before and after alone
+    patience: int = 0  # stop after so many evaluations that are no better; 0: never
     cap_bytes: int | None = None  # give the allocator no more than this, as on a smaller card
     guard: bool = True  # refuse a run that can't work here, before it starts
     force: bool = False  # replace what an earlier run left
-    resume: bool = False  # go on from the last checkpoint in `output`
+    resume: bool = False  # there must be a checkpoint in `output` to go on from
+    rehearse: bool = True  # one step and another on the longest batch first, undone
+    learn: bool = True  # write what was measured on a card to the user's profiles

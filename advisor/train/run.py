@@ -1,176 +1,207 @@
-"""Running a plan: prepare, evaluate, train, evaluate, save, and put the measured beside the predicted."""
+"""Running a plan: prepare, rehearse, train, fall back where the card is too small, save, and say what was measured."""
 
+import hashlib
 import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import transformers
 from rich.console import Console
 
 from advisor.files import replace_text
 from advisor.plan.document import PlannedRun
-from advisor.records import Method
-from advisor.step.adapt import count_trainable
-from advisor.step.observe import Phase
-from advisor.step.session import Session, build
-from advisor.step.trainer import RunOptions
+from advisor.train import checkpoints
 from advisor.train import output as folders
+from advisor.train.attempt import Finished, RanOut, attempt
 from advisor.train.card import release_cache
+from advisor.train.checkpoints import Progress
 from advisor.train.environment import environment
-from advisor.train.failures import explained
-from advisor.train.meter import Meter, measured_figures
+from advisor.train.failures import explained, out_of_memory
+from advisor.train.fallback import Change, gentler, training_key
+from advisor.train.learn import learn
 from advisor.train.prepare import Ready, prepare
-from advisor.train.progress import Display, LossLog
+from advisor.train.progress import Display
 from advisor.train.quiet import quiet_libraries
+from advisor.train.rehearse import DisturbedError
 from advisor.train.report import DataFacts, Learned, RunReport, report_to_json
 from advisor.train.request import RunRequest
-
-# A checkpoint holds the weights and two states of Adam, and the old one goes when the new one is whole.
-_CHECKPOINT_COPIES = 6
 
 
 def run_plan(planned: PlannedRun, request: RunRequest, console: Console | None = None) -> RunReport:
     """Train the plan on the user's data; leaves the weights and `run.json` in `request.output`.
 
-    `console` shows the progress and the notes, on stderr unless given.
+    Where memory runs out it goes on with less at a time and the same result, and says so. Where an earlier
+    process of the same run was killed it goes on from that one's last checkpoint. `console` shows the progress
+    and the notes, on stderr unless given.
     Raises: AdvisorError where the plan can't run here, the data can't be read, the card or the disk is
     full, or the user interrupts; then nothing half-written stays.
     """
     console = console or Console(stderr=True, highlight=False)
-    folders.refuse_overwrite(request.output, force=request.force, resume=request.resume)
-    with quiet_libraries(), explained(planned, request.output, request.cap_bytes):
-        ready = prepare(planned, request)
-        _show_notes(ready, console)
-        folders.make(request.output, force=request.force)
-        report = _trained(ready, console)
-        folders.drop_others(request.output, report.saved)
+    output = request.output
+    folders.refuse_overwrite(output, force=request.force, resume=request.resume)
+    with quiet_libraries(), folders.alone(output), explained(planned, output, request.cap_bytes):
+        run = _Run(prepare(planned, request), console)
+        folders.clear(output, force=request.force)
+        report = run.report(run.finish())
+        folders.drop_others(output, report.saved)
         text = json.dumps(report_to_json(report), indent=2)
-        replace_text(request.output / folders.RUN_FILE, text + "\n")
+        replace_text(output / folders.RUN_FILE, text + "\n")
+        if not request.save_steps:
+            checkpoints.drop_all(output)
     return report
 
 
-def _show_notes(ready: Ready, console: Console) -> None:
-    for note in ready.notes:
+@dataclass(slots=True)
+class _Run:
+    """A run, over all its tries."""
+
+    ready: Ready
+    console: Console
+    notes: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    resumed_at_step: int = 0
+
+    def __post_init__(self) -> None:
+        for note in self.ready.notes:
+            self.tell(note)
+
+    def tell(self, note: str) -> None:
+        """Show a note now, and keep it for the report."""
+        self.notes.append(note)
         loud = note.startswith("WARNING")
         text = note if loud else f"note: {note}"
-        console.print(text, style="bold red" if loud else "", markup=False, soft_wrap=True)
+        self.console.print(text, style="bold red" if loud else "", markup=False, soft_wrap=True)
+
+    def finish(self) -> Finished:
+        """Try until a config trains to the end.
+
+        Raises: AdvisorError where none that trains the same does.
+        """
+        checkpoint, progress = self._begin()
+        self.resumed_at_step = checkpoints.step_of(checkpoint)
+        rehearse = self.ready.request.rehearse
+        display = Display(self.console, self.ready.data.steps)
+        with display.shown():
+            while True:
+                try:
+                    ended = attempt(self.ready, progress, checkpoint, display, self.tell, rehearse=rehearse)
+                except DisturbedError:
+                    self.tell(
+                        "the rehearsal could not be undone with this optimizer: loaded anew, without one"
+                    )
+                    rehearse = False
+                    continue
+                finally:
+                    release_cache(self.ready.device)
+                if isinstance(ended, Finished):
+                    return ended
+                checkpoint, progress = self._fall_back(ended, progress)
+
+    def _begin(self) -> tuple[Path | None, Progress]:
+        """The checkpoint to go on from, and what was done by then."""
+        output, key = self.ready.request.output, _run_key(self.ready)
+        checkpoint, progress = self._last()
+        if checkpoint is None:  # nothing would be lost
+            checkpoints.drop_all(output)
+            checkpoints.remember_run(output, key)
+        checkpoints.check_same_run(output, key)
+        return checkpoint, progress
+
+    def _last(self) -> tuple[Path | None, Progress]:
+        checkpoint, torn = checkpoints.whole_checkpoint(self.ready.request.output)
+        for note in torn:
+            self.tell(f"WARNING: {note}")
+        if checkpoint is None:
+            return None, Progress(planned=self.ready.planned.config, config=self.ready.planned.config)
+        progress = checkpoints.read_progress(checkpoint)
+        if progress.planned != self.ready.planned.config:  # another plan of the same training decides anew
+            progress = replace(progress, planned=self.ready.planned.config, config=self.ready.planned.config)
+        self.tell(f"goes on after step {checkpoints.step_of(checkpoint)}, from {checkpoint.name}")
+        return checkpoint, progress
+
+    def _fall_back(self, ran_out: RanOut, progress: Progress) -> tuple[Path | None, Progress]:
+        """What to go on with after memory ran out.
+
+        Raises: AdvisorError where nothing is left to try.
+        """
+        planned = self.ready.planned
+        tried = [planned.config, *(change.after for change in self.changes)]
+        config = gentler(planned, progress.config, tried, on_card=self.ready.device.type == "cuda")
+        if config is None:
+            raise out_of_memory(ran_out.why, planned, self.ready.request.cap_bytes, self.changes)
+        checkpoint, done = self._last()
+        change = Change(
+            during=ran_out.during,
+            at_step=ran_out.at_step,
+            from_step=checkpoints.step_of(checkpoint),
+            why=ran_out.why,
+            before=progress.config,
+            after=config,
+        )
+        self.changes.append(change)
+        self.tell(f"WARNING: {change.words}")
+        return checkpoint, replace(done, config=config, changes=(*progress.changes, change.to_json()))
+
+    def report(self, ended: Finished) -> RunReport:
+        """What there is to say."""
+        ready, done = self.ready, ended.progress
+        learned = Learned(
+            steps=ended.stopped_at_step,
+            planned_steps=ready.data.steps,
+            resumed_at_step=self.resumed_at_step,
+            learning_rate=ready.recipe.learning_rate,
+            learning_rate_reason=ready.recipe.reason.text,
+            warmup_steps=ready.recipe.warmup_steps,
+            seed=ready.request.seed,
+            trainable_parameters=ended.trainable_parameters,
+            losses=done.losses,
+            evaluation_before=done.evaluation_before,
+            evaluation_after=ended.evaluation_after,
+            evaluations=done.evaluations,
+            best_step=ended.best_step,
+            seconds=sum(done.step_seconds),
+        )
+        facts = environment(ready.device)
+        learn(ready, ended, facts, self.tell, whole=not (self.resumed_at_step or done.changes))
+        return RunReport(
+            planned=ready.planned,
+            config=done.config,
+            changes=done.changes,
+            rehearsal=ended.rehearsal,
+            random_weights=ready.model.random,
+            cap_bytes=ready.request.cap_bytes,
+            measured=ended.figures,
+            learned=learned,
+            data=_data_facts(ready),
+            environment=facts,
+            saved=ended.saved,
+            notes=tuple(self.notes),
+        )
 
 
-def _trained(ready: Ready, console: Console) -> RunReport:
-    meter = Meter(ready.device)
-    display = Display(console, ready.data.steps)
-    log = LossLog(meter, tokens_per_step=ready.planned.config.tokens_per_step, display=display)
-    transformers.set_seed(ready.request.seed)
-    session = _session(ready, meter, (log,))
-    folders.check_space(ready.request.output, _bytes_to_save(ready, session))
-    resume_from = _resume_from(ready)
-    before = _evaluated_first(ready, session, meter)
-    with display.shown():
-        session.train(None if resume_from is None else str(resume_from))
-    after = session.evaluate()
-    saved = _save(ready, session)
-    meter.finish()
-    learned = Learned(
-        steps=ready.data.steps,
-        resumed_at_step=folders.step_of(resume_from),
-        learning_rate=ready.recipe.learning_rate,
-        learning_rate_reason=ready.recipe.reason.text,
-        warmup_steps=ready.recipe.warmup_steps,
-        seed=ready.request.seed,
-        trainable_parameters=count_trainable(session.model),
-        losses=tuple(log.losses),
-        evaluation_before=before,
-        evaluation_after=after,
-    )
-    return _report(ready, meter, learned, saved)
-
-
-def _session(ready: Ready, meter: Meter, callbacks: tuple[Any, ...]) -> Session:
-    options = RunOptions(
-        output_dir=str(folders.checkpoint_folder(ready.request.output)),
-        max_steps=ready.data.steps,
-        learning_rate=ready.recipe.learning_rate,
-        warmup_steps=ready.recipe.warmup_steps,
-        seed=ready.request.seed,
-        save_steps=ready.request.save_steps,
-        logging_steps=1,
-    )
-    return build(
-        ready.model.source,
-        ready.planned.config,
-        options,
-        train_data=ready.data.training,
-        evaluation_data=ready.data.held_out,
-        tokenizer=ready.model.tokenizer,
-        device=ready.device,
-        observer=meter,
-        callbacks=callbacks,
-    )
-
-
-def _evaluated_first(ready: Ready, session: Session, meter: Meter) -> float | None:
-    """The held-out loss before training, and the allocator as if nobody had asked for it."""
-    loss = session.evaluate()
-    meter.finish()
-    release_cache(ready.device)
-    meter.mark(Phase.PREPARE)
-    return loss
-
-
-def _bytes_to_save(ready: Ready, session: Session) -> int:
-    if ready.model.random:
-        return 0
-    adapter_alone = ready.planned.config.method is Method.LORA
-    kept = [p for p in session.model.parameters() if p.requires_grad or not adapter_alone]
-    size = sum(int(p.numel()) * int(p.element_size()) for p in kept)
-    return size * (1 + _CHECKPOINT_COPIES) if ready.request.save_steps else size
-
-
-def _resume_from(ready: Ready) -> Path | None:
-    output, data = ready.request.output, ready.data
-    key = {
-        "config": ready.planned.config.to_json(),
-        "steps": data.steps,
-        "blocks": data.blocks,
-        "tokens": data.tokens,
-        "seed": ready.request.seed,
-    }
-    if ready.request.resume:
-        folders.check_same_run(output, key)
-        return folders.last_checkpoint(output)
-    if ready.request.save_steps:
-        folders.remember_run(output, key)
-    return None
-
-
-def _save(ready: Ready, session: Session) -> str | None:
-    if ready.model.random:
-        return None
-    lora = ready.planned.config.method is Method.LORA
-    name = folders.ADAPTER_FOLDER if lora else folders.MODEL_FOLDER
-    with folders.new_folder(ready.request.output / name) as folder:
-        session.save(folder, base_name=ready.model.name)
-        ready.model.tokenizer.save_pretrained(str(folder))
-    return name
-
-
-def _report(ready: Ready, meter: Meter, learned: Learned, saved: str | None) -> RunReport:
+def _data_facts(ready: Ready) -> DataFacts:
     data = ready.data
-    return RunReport(
-        planned=ready.planned,
-        random_weights=ready.model.random,
-        cap_bytes=ready.request.cap_bytes,
-        measured=measured_figures(meter),
-        learned=learned,
-        data=DataFacts(
-            format=data.format.value,
-            examples=data.examples,
-            tokens=data.tokens,
-            blocks=data.blocks,
-            passes=data.passes,
-            held_out_blocks=0 if data.held_out is None else len(data.held_out),
-        ),
-        environment=environment(ready.device),
-        saved=saved,
-        notes=ready.notes,
+    return DataFacts(
+        format=data.format.value,
+        examples=data.examples,
+        tokens=data.tokens,
+        blocks=data.blocks,
+        passes=data.passes,
+        held_out_blocks=0 if data.held_out is None else len(data.held_out),
     )
+
+
+def _run_key(ready: Ready) -> dict[str, Any]:
+    """What makes a run this run: all that decides what is learned, and nothing of how much at a time."""
+    request, recipe = ready.request, ready.recipe
+    return {
+        "config": training_key(ready.planned.config),
+        "weights": hashlib.sha256(ready.model.name.encode()).hexdigest()[:16],
+        "data": ready.data.digest,
+        "steps": ready.data.steps,
+        "learning_rate": recipe.learning_rate,
+        "warmup_steps": recipe.warmup_steps,
+        "seed": request.seed,
+        "evaluation_steps": request.evaluate_steps,
+        "patience": request.patience,
+    }

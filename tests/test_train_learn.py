@@ -1,0 +1,141 @@
+"""What a run measured on a card becomes a row; what is nobody's business does not."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from profile_parts import FACTS
+from train_parts import plan_for, run, texts, write_rows
+
+from advisor.catalog.models import find_model
+from advisor.demo import MODEL_FOLDER
+from advisor.profiles.store import read_rows
+from advisor.records import Loss
+from advisor.train.learn import learn
+
+SECRETS = {
+    "HF_TOKEN": "hf_oneSecretOfMine",
+    "HUGGING_FACE_HUB_TOKEN": "hf_anotherSecret",
+    "WANDB_API_KEY": "a-third-secret",
+    "AWS_SECRET_ACCESS_KEY": "a-fourth-secret",
+}
+PEAKS = {"peak_allocated_bytes": 5 << 20, "peak_reserved_bytes": 6 << 20, "peak_device_bytes": 7 << 20}
+FIGURES = {
+    "static_bytes": 1 << 20,
+    **PEAKS,
+    "alloc_retries": 0,
+    "phases": {"forward": PEAKS, "first-step": PEAKS},
+    "step_seconds": [0.5, 0.25, 0.25],
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The user's profiles, empty."""
+    monkeypatch.setenv("ADVISOR_PROFILES", str(tmp_path / "mine"))
+    return tmp_path / "mine"
+
+
+def ready(**changes):
+    """A run of a catalog model on the card of FACTS."""
+    planned = plan_for(MODEL_FOLDER)
+    spec = find_model("llama-3.2-1b")[0]
+    model = replace(planned.model, name=spec.name, parameters=spec.parameters)
+    request = SimpleNamespace(learn=True, cap_bytes=None, evaluate_steps=0)
+    made = {
+        "planned": replace(planned, model=model),
+        "request": request,
+        "shared": False,
+        "data": SimpleNamespace(uncounted_tokens=0),
+    }
+    return SimpleNamespace(**made | changes)
+
+
+def learned(folder, made, facts=FACTS, *, whole=True):
+    """The rows that are there afterwards, and what was said."""
+    said = []
+    facts = facts | {"allocator_settings": None}
+    learn(made, SimpleNamespace(training_figures=FIGURES), facts, said.append, whole=whole)
+    return list(read_rows(folder)) if folder.exists() else [], " ".join(said)
+
+
+def test_a_run_on_a_card_is_a_row(folder):
+    """With the place, the config and the figures of load to the last step."""
+    made = ready()
+    (row,), said = learned(folder, made)
+
+    assert (row.card, row.model, row.config) == ("h200", "llama-3.2-1b", made.planned.config)
+    assert (row.peak_allocated_bytes, row.peak_reserved_bytes, row.peak_device_bytes) == tuple(PEAKS.values())
+    assert row.phases.keys() == {"forward", "first-step"}
+    assert row.timed_seconds == (0.25, 0.25)
+    assert row.id in said
+    assert "--no-learn" in said
+
+
+def test_on_a_shared_card_what_nvml_tells_is_left_out(folder):
+    """It is the others' memory, too."""
+    (row,), _ = learned(folder, ready(shared=True))
+
+    assert row.shared
+    assert row.peak_device_bytes is None
+    assert all(peaks.peak_device_bytes is None for peaks in row.phases.values())
+
+
+CHUNKED = replace(ready().planned, config=replace(ready().planned.config, loss=Loss.CHUNKED))
+OTHER = replace(ready().planned, model=replace(ready().planned.model, name="mine"))
+PROMPTS = SimpleNamespace(uncounted_tokens=9)
+NO_ROWS = {
+    "resumed, or fell back": (ready(), False),
+    "no model 'mine'": (ready(planned=OTHER), True),
+    "tokens that do not count": (ready(planned=CHUNKED, data=PROMPTS), True),
+    "evaluations on the way": (
+        ready(request=SimpleNamespace(learn=True, cap_bytes=None, evaluate_steps=5)),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("word", NO_ROWS)
+def test_figures_that_tell_others_nothing_are_no_row(folder, word):
+    """And why not is said."""
+    made, whole = NO_ROWS[word]
+    rows, said = learned(folder, made, whole=whole)
+
+    assert rows == []
+    assert word in said
+
+
+def test_who_wants_no_row_gets_none(folder):
+    """Nor a word on it; nor is there one from a CPU."""
+    request = SimpleNamespace(learn=False, cap_bytes=None, evaluate_steps=0)
+
+    assert learned(folder, ready(request=request)) == ([], "")
+    assert learned(folder, ready(), FACTS | {"card": None}) == ([], "")
+
+
+def test_a_store_that_can_not_be_written_does_not_fail_a_run_that_is_over(folder):
+    """It is a warning."""
+    folder.write_text("a file")
+    said = []
+    facts = FACTS | {"allocator_settings": None}
+    learn(ready(), SimpleNamespace(training_figures=FIGURES), facts, said.append, whole=True)
+
+    assert said[0].startswith("WARNING: not kept in the profiles")
+
+
+def test_no_secret_of_the_environment_is_written_anywhere(tmp_path, folder, monkeypatch):
+    """Not into run.json, the adapter, a checkpoint or a row; and what is pickled is loaded as data alone."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    data = write_rows(tmp_path / "train.jsonl", texts(60))
+    run(plan_for(MODEL_FOLDER), tmp_path / "out", data, MODEL_FOLDER, save_steps=1)
+    learned(folder, ready())
+    files = [path for place in (tmp_path / "out", folder) for path in place.rglob("*") if path.is_file()]
+
+    assert {"run.json", "manifest.json", "optimizer.pt", "environment.json"} <= {path.name for path in files}
+    assert not [path.name for path in files if path.name == "training_args.bin"]
+    for path in files:
+        content = path.read_bytes()
+        assert not [name for name, value in SECRETS.items() if value.encode() in content], path.name
+    assert "environ" not in json.loads((tmp_path / "out" / "run.json").read_text())
