@@ -17,7 +17,9 @@ def decoded(codec: str, value: Any, key: str, values: Values) -> Any:
     """
     if codec == "commas":
         parts = value.split(",") if isinstance(value, str) else value
-        return _modules([p.strip() if isinstance(p, str) else p for p in parts] if isinstance(parts, list) else parts, key)
+        return _modules(
+            [p.strip() if isinstance(p, str) else p for p in parts] if isinstance(parts, list) else parts, key
+        )
     if codec == "list":
         return _modules(value, key)
     if codec == "peft":
@@ -35,7 +37,9 @@ def encoded(codec: str, value: Any) -> Any:
 def _modules(value: Any, key: str) -> Any:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise AdvisorError(f"{key} = {str(value)[:100]!r} names no modules.", fix="write a list of module names")
+        raise AdvisorError(
+            f"{key} = {str(value)[:100]!r} names no modules.", fix="write a list of module names"
+        )
     if "all-linear" in names:
         return "all-linear"
     odd = next((name for name in names if not _MODULE.fullmatch(name)), None)

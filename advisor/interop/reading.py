@@ -34,7 +34,9 @@ class Reading:
     assumptions: tuple[str, ...]
     defaults: tuple[tuple[str, Any], ...]  # keys that decide and are not in the file, with the tool's default
     ignored: tuple[str, ...]  # keys in the file that have no bearing on memory
-    unknown: tuple[str, ...]  # keys in the file that this version of the tool does not have, or that nobody judged
+    unknown: tuple[
+        str, ...
+    ]  # keys in the file that this version of the tool does not have, or that nobody judged
 
 
 def read_config(
@@ -71,7 +73,12 @@ def detected(document: Mapping[str, Any], name: str) -> str:
 
 
 def read_document(
-    document: Mapping[str, Any], mapping: Table, name: str, *, model: str | None = None, gpu: GpuSpec | None = None
+    document: Mapping[str, Any],
+    mapping: Table,
+    name: str,
+    *,
+    model: str | None = None,
+    gpu: GpuSpec | None = None,
 ) -> Reading:
     """As `read_config`, of a mapping that was read; relative paths of models are from the working folder."""
     flat = flattened(document, mapping)
@@ -111,7 +118,9 @@ def config_of(values: Values, mapping: Table, name: str) -> tuple[TrainConfig, t
     try:
         return config_from_json(row), tuple(fired)
     except AdvisorError as error:
-        key = next((r.key for f, r in zip(row, fired, strict=True) if r.key and error.what.startswith(f"{f} ")), "")
+        key = next(
+            (r.key for f, r in zip(row, fired, strict=True) if r.key and error.what.startswith(f"{f} ")), ""
+        )
         what = f"{name}: {key}: {error.what}" if key else f"{name}: {error.what}"
         raise AdvisorError(what, why=error.why, fix=error.fix) from error
 
@@ -216,4 +225,3 @@ def _is_ignored(key: str, mapping: Table) -> bool:
 
 def _is_judged(key: str, mapping: Table) -> bool:
     return key in mapping.decisive or any(key == caveat.key for caveat in mapping.caveats)
-

@@ -79,8 +79,10 @@ class Table:
     def decisive(self) -> frozenset[str]:
         """Keys that some rule, note or model name reads."""
         rules = [rule for several in self.fields.values() for rule in several]
-        conditions = [part.when for part in (*rules, *self.notes)]
-        return frozenset((*self.model, *(r.key for r in rules if r.key), *(k for when in conditions for k in when)))
+        conditions = [*(rule.when for rule in rules), *(note.when for note in self.notes)]
+        return frozenset(
+            (*self.model, *(r.key for r in rules if r.key), *(k for when in conditions for k in when))
+        )
 
 
 @cache
@@ -118,7 +120,9 @@ def peft_targets() -> Mapping[str, tuple[str, ...]]:
 
 
 def _toml(folder: str, name: str) -> dict[str, Any]:
-    return tomllib.loads(files("advisor.interop").joinpath(folder, f"{name}.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        files("advisor.interop").joinpath(folder, f"{name}.toml").read_text(encoding="utf-8")
+    )
 
 
 def _rule(row: dict[str, Any]) -> Rule:

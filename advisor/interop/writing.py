@@ -61,7 +61,9 @@ def exported(
     values = Values(whole, mapping.defaults, facts)
     refused = next((note for note in mapping.notes if note.refuse and values.holds(note.when)), None)
     if refused is not None:
-        raise AdvisorError(f"{mapping.title} can't run this plan as it is meant.", why=refused.text, fix=_OTHERWISE)
+        raise AdvisorError(
+            f"{mapping.title} can't run this plan as it is meant.", why=refused.text, fix=_OTHERWISE
+        )
     written = {mapping.model[0]: model} | whole
     written |= {key: value for key, value in mapping.written.items() if key not in written}
     return Exported(
@@ -81,7 +83,9 @@ def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [name for name in left if left[name] != right[name] and name not in unread]
 
 
-def _best(config: TrainConfig, mapping: Table, facts: Mapping[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
+def _best(
+    config: TrainConfig, mapping: Table, facts: Mapping[str, Any]
+) -> tuple[dict[str, Any], TrainConfig]:
     """The keys that read back as the config with the fewest differences."""
     found: list[tuple[int, dict[str, Any], TrainConfig]] = []
     for keys in islice(_ways(list(mapping.fields.items()), config.to_json(), {}), _MOST_TRIALS):

@@ -23,7 +23,11 @@ def parse_mapping(content: bytes, name: str) -> dict[str, Any]:
     """As `read_mapping`, of bytes; `name` is what errors call them."""
     try:
         text = content.decode("utf-8-sig")
-        found = json.loads(text, object_pairs_hook=_once) if text.lstrip().startswith("{") else _parsed(text, name)
+        found = (
+            json.loads(text, object_pairs_hook=_once)
+            if text.lstrip().startswith("{")
+            else _parsed(text, name)
+        )
     except UnicodeDecodeError as error:
         raise AdvisorError(f"{name} is not UTF-8 text.", why=error.reason, fix=_FIX) from error
     except json.JSONDecodeError:
@@ -87,7 +91,10 @@ def _size(node: Any, name: str, sizes: dict[int, int], above: set[int]) -> int:
         return sizes[id(node)]
     if id(node) in above:
         raise _refused(name, "an alias holds itself")
-    if not str(node.tag).startswith("tag:yaml.org,2002:") or str(node.tag).rpartition(":")[2] in ("set", "omap"):
+    if not str(node.tag).startswith("tag:yaml.org,2002:") or str(node.tag).rpartition(":")[2] in (
+        "set",
+        "omap",
+    ):
         raise _refused(name, f"the tag {node.tag!r} is not plain data")
     total = 1
     if not isinstance(node, yaml.ScalarNode):
