@@ -14,6 +14,8 @@ from advisor.records import Method, TrainConfig
 
 _MOST_TRIALS = 500  # of ways to write a config; the mappings have fewer than fifty
 _OTHERWISE = "export to python, or plan with another method or precision"
+_VITAL = ("method", "precision")  # another of these is another plan
+_VITAL_WEIGHT = 100
 _LORA_ONLY = ("lora_rank", "lora_targets", "lora_dropout", "adapter_dtype")
 
 
@@ -51,7 +53,7 @@ def exported(
     """
     whole, read_again = _best(config, mapping, facts)
     missing = tuple(_missing(config, read_again, mapping))
-    vital = next((m for m in missing if m.field in ("method", "precision")), None)
+    vital = next((m for m in missing if m.field in _VITAL), None)
     if vital is not None:
         raise AdvisorError(
             f"{mapping.title} can't be told {vital.field} {vital.wanted} for this plan.",
@@ -94,9 +96,9 @@ def _best(
             again, _ = config_of(Values(given, mapping.defaults, facts), mapping, mapping.title)
         except AdvisorError:
             continue  # such keys can't stand together
-        count = len(differences(config, again))
-        found.append((count, given, again))
-        if count == 0:
+        unlike = sum(_VITAL_WEIGHT if name in _VITAL else 1 for name in differences(config, again))
+        found.append((unlike, given, again))
+        if not unlike:
             break
     if not found:
         raise AdvisorError(f"{mapping.title} can't be told this plan.", fix="export to python")

@@ -8,6 +8,10 @@ from advisor.errors import AdvisorError
 
 _LARGEST_BYTES = 128 << 10  # a training config is a few kilobytes; PyYAML reads about 100 KiB a second
 _MOST_VALUES = 20_000  # with every alias written out: what an alias bomb grows to
+_PLAIN = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("null", "bool", "int", "float", "str", "timestamp", "merge", "seq", "map")
+}
 _FIX = "give a training config of trl, axolotl or LLaMA-Factory, or a plan file"
 
 
@@ -91,10 +95,7 @@ def _size(node: Any, name: str, sizes: dict[int, int], above: set[int]) -> int:
         return sizes[id(node)]
     if id(node) in above:
         raise _refused(name, "an alias holds itself")
-    if not str(node.tag).startswith("tag:yaml.org,2002:") or str(node.tag).rpartition(":")[2] in (
-        "set",
-        "omap",
-    ):
+    if node.tag not in _PLAIN:
         raise _refused(name, f"the tag {node.tag!r} is not plain data")
     total = 1
     if not isinstance(node, yaml.ScalarNode):
