@@ -14,7 +14,11 @@ from advisor.tape.store import TapeStore
 
 CARD, OLD = find_gpu("rtx-4090")[0], find_gpu("t4")[0]
 MODEL = model_from_config(TINY, "tiny")[0]
-FEW = {"optimizer": "adamw_8bit", "lora_targets": ["q_proj", "v_proj"], "precision": "nf4"}  # levers, so traces
+FEW = {
+    "optimizer": "adamw_8bit",
+    "lora_targets": ["q_proj", "v_proj"],
+    "precision": "nf4",
+}  # levers, so traces
 CONFIG = config_from_json(FEW | {"micro_batch": 4, "accumulation_steps": 2, "sequence_length": 512})
 
 
