@@ -49,11 +49,7 @@ READERS = {
     "model": ("config.json", lambda path: model_from_config(read_config_file(path), "it"), json.dumps(TINY)),
     "row": ("row.json", lambda path: read_question(path.read_bytes().decode("utf-8", "replace")), ROW),
     "run": ("run.json", load_report, '{"schema": 1, "kind": "run"}'),
-    "sweep": (
-        "s.toml",
-        lambda path: load_sweep(str(path)),
-        'models = ["8B"]\n[axes]\nmicro_batch = [1, 2]\n',
-    ),
+    "sweep": ("s.toml", lambda path: load_sweep(str(path)), SWEEP),
     "profile": (
         "rows.jsonl",
         profile_rows,
