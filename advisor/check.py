@@ -21,6 +21,7 @@ from advisor.records import (
     ModelSpec,
     Precision,
     TrainConfig,
+    all_values,
 )
 
 # What to try first: what leaves the result as it is, then what rounds it otherwise, then what learns less.
@@ -242,7 +243,7 @@ def _changed(one: TrainConfig, other: TrainConfig) -> dict[str, Any]:
 
 
 def _touched(one: TrainConfig, other: TrainConfig) -> set[str]:
-    left, right = one.to_json(), other.to_json()
+    left, right = all_values(one), all_values(other)
     return {name for name in left if left[name] != right[name]}
 
 

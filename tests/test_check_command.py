@@ -164,5 +164,5 @@ def test_the_pre_commit_hook_checks_what_is_staged(folder):
     assert ["train.yml"] == taken
     assert ["advisor", "check"] == entry
     assert 0 == check(*hook["args"], *taken, folder=folder)[0]
-    (folder / "train.yml").write_text((folder / "train.yml").read_text() + "use_dora: true\n")
+    (folder / "train.yml").write_text((folder / "train.yml").read_text() + "deepspeed: zero3.json\n")
     assert 2 == check(*hook["args"], *taken, folder=folder)[0]

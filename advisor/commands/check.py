@@ -28,6 +28,7 @@ from advisor.records import (
     Method,
     Precision,
     TrainConfig,
+    all_values,
     config_from_json,
 )
 from advisor.step_summary import append_to_job_page
@@ -157,7 +158,7 @@ class _Question:
             raise AdvisorError("There is nothing to check.", fix="give a file, or --model 8B")
         model, more = find_model(self.model)
         config = config_from_json(self.asked)
-        left = tuple((n, v) for n, v in config.to_json().items() if n not in self.asked)
+        left = tuple((n, v) for n, v in all_values(config).items() if n not in self.asked)
         return Reading(
             format="",
             title="",

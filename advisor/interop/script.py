@@ -11,6 +11,7 @@ from advisor.records import (
     Attention,
     Autocast,
     Checkpointing,
+    LoraVariant,
     Loss,
     Method,
     Precision,
@@ -75,6 +76,7 @@ def python_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> S
         missing.append(Missing(field="loss", wanted="stock", instead="chunked", where=""))
     if config.kbit_prepare:
         missing.append(Missing(field="kbit_prepare", wanted=True, instead=False, where=""))
+    missing += _some_layers(config)
     return Script(text="\n".join(lines) + "\n", missing=tuple(missing))
 
 
@@ -128,7 +130,17 @@ def unsloth_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> 
         )
     if lora and config.adapter_dtype == "bf16":
         missing.append(Missing(field="adapter_dtype", wanted="bf16", instead="unsloth's", where=""))
+    if config.lora_variant is not LoraVariant.NONE:
+        wanted = config.lora_variant.value
+        missing.append(Missing(field="lora_variant", wanted=wanted, instead="none", where=""))
+    missing += _some_layers(config)
     return Script(text="\n".join(lines) + "\n", missing=tuple(missing), notes=(_UNSLOTH_OWN,))
+
+
+def _some_layers(config: TrainConfig) -> list[Missing]:
+    if config.checkpointed_layers is None:
+        return []
+    return [Missing(field="checkpointed_layers", wanted=config.checkpointed_layers, instead="all", where="")]
 
 
 def _allocator(config: TrainConfig) -> list[str]:
@@ -171,11 +183,10 @@ def _freeze(config: TrainConfig) -> list[str]:
 def _arguments(config: TrainConfig, fill: Mapping[str, Any], *, checkpoints: bool = True) -> list[str]:
     checkpointed = config.checkpointing is not Checkpointing.NONE
     reentrant = config.checkpointing is Checkpointing.REENTRANT
-    kwargs = (
-        [f"    gradient_checkpointing_kwargs={{'use_reentrant': {reentrant}}},"]
-        if checkpointed and checkpoints
-        else []
-    )
+    options: dict[str, bool] = {"use_reentrant": reentrant}
+    if config.checkpointing is Checkpointing.OFFLOADED:
+        options["offload"] = True
+    kwargs = [f"    gradient_checkpointing_kwargs={options},"] if checkpointed and checkpoints else []
     return [
         "arguments = SFTConfig(",
         f"    output_dir={fill['output']!r},",
@@ -205,6 +216,11 @@ def _lora(config: TrainConfig, fill: Mapping[str, Any]) -> list[str]:
         f"        lora_alpha={fill['lora_alpha']},",
         f"        lora_dropout={config.lora_dropout},",
         f"        target_modules={_targets(config)!r},",
+        *(
+            [f"        use_{config.lora_variant.value}=True,"]
+            if config.lora_variant is not LoraVariant.NONE
+            else []
+        ),
         "        task_type='CAUSAL_LM',",
         "    ),",
     ]

@@ -7,12 +7,12 @@ from advisor.interop.reading import PLAN
 from advisor.interop.table import table
 from advisor.interop.values import same
 from advisor.interop.writing import keys_of
-from advisor.records import TrainConfig
+from advisor.records import TrainConfig, all_values
 
 
 def settings_between(format_name: str, here: TrainConfig, there: TrainConfig) -> tuple[str, ...]:
     """Lines in the format's own words that lead from one config to the other; a plan, or none, has fields' names."""
-    left, right = here.to_json(), there.to_json()
+    left, right = all_values(here), all_values(there)
     changed = [name for name in left if left[name] != right[name]]
     if format_name in ("", PLAN):
         return tuple(f"{name}: {_shown(right[name])}" for name in changed)

@@ -10,13 +10,13 @@ from advisor.interop.codecs import encoded
 from advisor.interop.reading import config_of
 from advisor.interop.table import UNSET, Rule, Table
 from advisor.interop.values import Values, nested, same
-from advisor.records import Method, TrainConfig
+from advisor.records import Method, TrainConfig, all_values
 
 _MOST_TRIALS = 500  # of ways to write a config; the mappings have fewer than fifty
 _OTHERWISE = "export to python, or plan with another method or precision"
 _VITAL = ("method", "precision")  # another of these is another plan
 _VITAL_WEIGHT = 100
-_LORA_ONLY = ("lora_rank", "lora_targets", "lora_dropout", "adapter_dtype")
+_LORA_ONLY = ("lora_variant", "lora_rank", "lora_targets", "lora_dropout", "adapter_dtype")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def exported(
 
 def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     """Fields that differ and that the method reads."""
-    left, right = one.to_json(), other.to_json()
+    left, right = all_values(one), all_values(other)
     unread = () if one.method is Method.LORA else _LORA_ONLY
     if one.method is not Method.LAST_LAYERS:
         unread = (*unread, "trainable_layers")
@@ -90,7 +90,7 @@ def _best(
 ) -> tuple[dict[str, Any], TrainConfig]:
     """The keys that read back as the config with the fewest differences."""
     found: list[tuple[int, dict[str, Any], TrainConfig]] = []
-    for keys in islice(_ways(list(mapping.fields.items()), config.to_json(), {}), _MOST_TRIALS):
+    for keys in islice(_ways(list(mapping.fields.items()), all_values(config), {}), _MOST_TRIALS):
         given = _with_also({key: value for key, value in keys.items() if value != UNSET}, mapping, facts)
         try:
             again, _ = config_of(Values(given, mapping.defaults, facts), mapping, mapping.title)
@@ -146,7 +146,7 @@ def _backwards(rule: Rule, value: Any, keys: Mapping[str, Any]) -> dict[str, Any
 
 
 def _missing(wanted: TrainConfig, given: TrainConfig, mapping: Table) -> Iterator[Missing]:
-    left, right = wanted.to_json(), given.to_json()
+    left, right = all_values(wanted), all_values(given)
     for field in differences(wanted, given):
         where = mapping.elsewhere.get(field, "")
         yield Missing(field=field, wanted=left[field], instead=right[field], where=where)
