@@ -7,6 +7,7 @@ import gc
 import json
 import shlex
 import sys
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,9 @@ from advisor.catalog.gpus import all_gpus, find_gpu
 from advisor.catalog.models import all_models, find_model
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
+from advisor.commands import check as check_command
 from advisor.commands import explain as explain_command
+from advisor.commands import export as export_command
 from advisor.commands import merge as merge_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
@@ -183,6 +186,9 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
     rehearse: Annotated[bool, typer.Option(help="Try the step on the longest batch first.")] = True,
     learn: Annotated[bool, typer.Option(help="Keep what a card measured in your profiles.")] = True,
     force: Annotated[bool, typer.Option(help="Replace an earlier run in the output.")] = False,
+    ci: Annotated[
+        bool, typer.Option("--ci", help="Plain lines; junit.xml and summary.md in the output folder.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Execute a plan: rehearse, train, save, and put what was measured beside what was predicted.
@@ -196,34 +202,34 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
     if patience and not eval_steps:
         raise AdvisorError("--patience counts evaluations, and there are none.", fix="add --eval-steps N")
     cap_bytes = planned.card.usable_bytes if emulate_card else parse_size_bytes(cap) if cap else None
+    from advisor.train.ci import plain_console, told_to_ci
     from advisor.train.compare import show_run
     from advisor.train.report import report_to_json
     from advisor.train.run import run_plan
 
-    report = run_plan(
-        planned,
-        RunRequest(
-            data=data,
-            output=output,
-            evaluation_data=eval_data,
-            model=model,
-            max_steps=max_steps,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            warmup_steps=warmup_steps,
-            seed=seed,
-            save_steps=save_steps,
-            evaluate_steps=eval_steps,
-            patience=patience,
-            cap_bytes=cap_bytes,
-            resume=resume,
-            force=force,
-            rehearse=rehearse,
-            learn=learn,
-        ),
-        err,
+    request = RunRequest(
+        data=data,
+        output=output,
+        evaluation_data=eval_data,
+        model=model,
+        max_steps=max_steps,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        seed=seed,
+        save_steps=save_steps,
+        evaluate_steps=eval_steps,
+        patience=patience,
+        cap_bytes=cap_bytes,
+        resume=resume,
+        force=force,
+        rehearse=rehearse,
+        learn=learn,
     )
-    document = report_to_json(report)
+    with told_to_ci(output) if ci else nullcontext() as tell:
+        document = report_to_json(run_plan(planned, request, plain_console() if ci else err))
+        if tell is not None:
+            tell(document)
     if as_json:
         _print_json(document)
     else:
@@ -232,7 +238,9 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
 
 app.command("verify", epilog=verify_command.EPILOG)(verify_command.verify_command)
 app.command("merge", epilog=merge_command.EPILOG)(merge_command.merge_command)
+app.command("check", epilog=check_command.EPILOG)(check_command.check_command)
 app.command("explain", epilog=explain_command.EPILOG)(explain_command.explain_command)
+app.command("export", epilog=export_command.EPILOG)(export_command.export_command)
 app.command(epilog=bench_command.EPILOG)(bench_command.bench)
 app.command(epilog=probe_command.EPILOG)(probe_command.probe)
 app.command(epilog=report_command.EPILOG)(report_command.report)

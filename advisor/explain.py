@@ -60,11 +60,11 @@ def explain(
 
     Raises: AdvisorError where the config itself can't be traced.
     """
-    changes = list(_changes(config))
-    estimator.prepare(model, [config, *(changed for _, changed, _ in changes)], gpu)
+    asked = list(changes(config))
+    estimator.prepare(model, [config, *(changed for _, changed, _ in asked)], gpu)
     here = estimator.outcome(model, config, gpu)
     levers, failed = [], []
-    for name, changed, cost in changes:
+    for name, changed, cost in asked:
         try:
             there = estimator.outcome(model, changed, gpu)
         except AdvisorError as error:
@@ -88,7 +88,7 @@ def explain(
     )
 
 
-def _changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
+def changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
     """Name, changed config and cost of each single change that the config does not have yet."""
     reentrant = config.precision is Precision.INT8  # LLM.int8 keeps every input through the other kind
     kind = Checkpointing.REENTRANT if reentrant else Checkpointing.NON_REENTRANT

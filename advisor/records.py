@@ -276,6 +276,11 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def all_values(config: TrainConfig) -> dict[str, Any]:
+    """Plain values of every field, those that `to_json` leaves out too: to compare two configs by."""
+    return {f.name: _plain(getattr(config, f.name)) for f in fields(config)}
+
+
 def config_from_json(row: dict[str, Any]) -> TrainConfig:
     """The config that a row of JSON describes; absent fields take the defaults.
 

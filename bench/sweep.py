@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def load_sweep(name: str) -> Sweep:
         return Sweep(name=path.stem, about=f"the configs of {path}", requests=_once(requests))
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and nesting
         raise AdvisorError(
             f"{path} is not TOML.", why=str(error), fix="see bench/sweeps for examples"
         ) from error
@@ -72,6 +73,8 @@ def load_sweep(name: str) -> Sweep:
             fix=f"write schema = {SCHEMA}, or update",
         )
     tables = document.get("rows", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise AdvisorError(f"rows of {path} is no list of tables.", fix="write [[rows]] above each")
     requests = [request for table in tables for request in _combinations(path, table)]
     return Sweep(name=path.stem, about=str(document.get("about", "")), requests=_once(requests))
 
@@ -122,6 +125,9 @@ def _combinations(path: Path, table: Mapping[str, Any]) -> Iterator[Request]:
         raise AdvisorError(f"A table of {path} names no models.", fix='add models = ["llama-3.2-1b"]')
     names = [name for name in _CONFIG_KEYS if name in table]
     lists = [_values(table[name]) for name in names]
+    count = prod(map(len, lists), start=len(models))
+    if count > _MOST_REQUESTS:
+        raise AdvisorError(f"A table of {path} stands for {count:,} configs.", fix="a smaller one")
     for model in models:
         for values in product(*lists):
             config = _usual(dict(zip(names, values, strict=True)))

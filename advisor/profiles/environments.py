@@ -72,7 +72,7 @@ def read_environment(folder: Path, card: str, name: str) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         expected = environment_name(facts)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
     if expected != name:
         raise _unreadable(path, f"its content belongs to a folder {expected}: it was changed")

@@ -114,7 +114,7 @@ def _probe(path: Path, number: int, line: bytes) -> Probe:
     try:
         card, environment = path.parts[-3:-1]
         return probe_from_row(json.loads(line), card=card, environment=environment)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise AdvisorError(
             f"{path}, line {number} is not a probe that can be read.",
             why=f"{type(error).__name__}: {error}",

@@ -96,7 +96,7 @@ def show_run(document: dict[str, Any], console: Console) -> None:
         table.add_column(heading, justify="left" if not heading else "right")
     for row in comparisons(document):
         off = "" if row.error is None else f"{row.error:+.1%}"
-        table.add_row(row.label, _shown(row.predicted, row.unit), _shown(row.measured, row.unit), off)
+        table.add_row(row.label, shown(row.predicted, row.unit), shown(row.measured, row.unit), off)
     console.print(table)
     for line in summary_lines(document):
         console.print(line, markup=False, highlight=False)
@@ -141,7 +141,8 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _shown(value: float | None, unit: str) -> str:
+def shown(value: float | None, unit: str) -> str:
+    """A figure of a comparison as people read it."""
     if value is None:
         return "-"
     if unit == "bytes":

@@ -1,0 +1,27 @@
+"""What to write into a file so that it means another config."""
+
+import json
+from typing import Any
+
+from advisor.interop.reading import PLAN
+from advisor.interop.table import table
+from advisor.interop.values import same
+from advisor.interop.writing import keys_of
+from advisor.records import TrainConfig, all_values
+
+
+def settings_between(format_name: str, here: TrainConfig, there: TrainConfig) -> tuple[str, ...]:
+    """Lines in the format's own words that lead from one config to the other; a plan, or none, has fields' names."""
+    left, right = all_values(here), all_values(there)
+    changed = [name for name in left if left[name] != right[name]]
+    if format_name in ("", PLAN):
+        return tuple(f"{name}: {_shown(right[name])}" for name in changed)
+    mapping = table(format_name)
+    before, after = keys_of(here, mapping), keys_of(there, mapping)
+    lines = [f"{key}: {_shown(value)}" for key, value in after.items() if not same(before.get(key), value)]
+    lines += [mapping.elsewhere[name] for name in changed if name in mapping.elsewhere and not lines]
+    return tuple(lines)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool | list | dict) else str(value)
