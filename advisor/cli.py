@@ -18,6 +18,7 @@ from advisor.catalog.gpus import all_gpus, find_gpu
 from advisor.catalog.models import all_models, find_model
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
+from advisor.commands import data as data_command
 from advisor.commands import explain as explain_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
@@ -60,6 +61,7 @@ Gpu = Annotated[str, typer.Option(help="A card (t4, rtx-4090, h200) or a size (1
 ModelName = Annotated[
     str, typer.Option(help="A catalog name, a size (8B), a hub name in the catalog, or a config.json.")
 ]
+TokenizerPath = data_command.TokenizerPath
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -73,7 +75,14 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
     precision: Annotated[Precision | None, typer.Option(help="Storage of the base weights.")] = None,
     effective_batch: Annotated[int, typer.Option(min=1, max=4096, help="Sequences a step.")] = 16,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Sequences at a time.")] = None,
-    sequence_length: Annotated[int, typer.Option("--sequence-length", "--max-seq-length", min=2)] = 2048,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            "--sequence-length", "--max-seq-length", min=2, help="Default: what --data asks for, or 2048."
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="What to train on: its real lengths decide.")] = None,
+    tokenizer: TokenizerPath = None,
     checkpointing: Annotated[Checkpointing | None, typer.Option()] = None,
     loss: Annotated[Loss, typer.Option(help="chunked is TRL's, stock transformers' own.")] = Loss.CHUNKED,
     lora_rank: Annotated[int, typer.Option(min=1)] = 16,
@@ -94,9 +103,10 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
             f"A micro-batch of {micro_batch} does not divide the effective batch of {effective_batch}.",
             fix="choose a divisor, or another --effective-batch",
         )
+    decided = data_command.decide(data, tokenizer, model, spec, sequence_length)
     options = PlanOptions(
         effective_batch=effective_batch,
-        sequence_length=sequence_length,
+        sequence_length=decided.sequence_length,
         method=method,
         precision=precision,
         checkpointing=checkpointing,
@@ -115,8 +125,9 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
             options,
             estimator,
             assumed=(*assumed_card, *assumed_model),
-            command=_run_command(sys.argv[1:], spec.hub_name or model, output),
+            command=_run_command(sys.argv[1:], spec.hub_name or model, output, data),
         )
+    made = decided.tell(made)
     if output is not None:
         save_plan(made, output, force=force)
         err.print(f"saved {output}")
@@ -206,6 +217,7 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
         show_run(document, out)
 
 
+app.command("data", epilog=data_command.EPILOG)(data_command.data_command)
 app.command("explain", epilog=explain_command.EPILOG)(explain_command.explain_command)
 app.command(epilog=bench_command.EPILOG)(bench_command.bench)
 app.command(epilog=probe_command.EPILOG)(probe_command.probe)
@@ -255,10 +267,11 @@ def _targets(text: str) -> str | tuple[str, ...]:
     return names[0] if names == ("all-linear",) else names
 
 
-def _run_command(asked: list[str], model: str, saved: Path | None) -> str:
+def _run_command(asked: list[str], model: str, saved: Path | None, data: Path | None = None) -> str:
     """One line to paste: it makes the plan file, unless it is saved already, and runs it."""
     file = shlex.quote(str(saved or "plan.json"))
-    run_it = f"advisor run {file} --model {shlex.quote(model)} --data train.jsonl --output run"
+    given = shlex.quote(str(data or "train.jsonl"))
+    run_it = f"advisor run {file} --model {shlex.quote(model)} --data {given} --output run"
     return run_it if saved else f"advisor {shlex.join(asked)} -o {file} && {run_it}"
 
 

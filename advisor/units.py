@@ -24,6 +24,11 @@ def mib(size_bytes: float, decimals: int = 1) -> str:
     return f"{size_bytes / MIB:.{decimals}f} MiB"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def short_tokens(count: float) -> str:
     """Tokens as context lengths are called: 512, 2k, 128k."""
     return f"{count / KIB:g}k" if count >= KIB else f"{count:g}"

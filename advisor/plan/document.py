@@ -70,6 +70,7 @@ class Plan:
     assumptions: tuple[str, ...]
     command: str
     versions: dict[str, str]
+    data: dict[str, Any] | None = None  # what `--data` holds, see data_facts/plan.py
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "assumptions": list(plan.assumptions),
         "command": plan.command,
         "versions": plan.versions,
+        "data": plan.data,
     }
 
 

@@ -3,7 +3,7 @@
 from advisor.catalog.gpus import usable_bytes
 from advisor.pictures.document import Document, Listing, Missing, Section
 from advisor.pictures.html import to_html
-from advisor.units import gib
+from advisor.units import counted, gib
 from bench.report.caps import caps
 from bench.report.energy import energy
 from bench.report.forecast import forecast
@@ -15,7 +15,6 @@ from bench.report.overview import overview
 from bench.report.pareto import pareto
 from bench.report.reading import CardRows
 from bench.report.surroundings import surroundings
-from bench.report.words import counted
 
 
 def build(card: CardRows) -> Document:

@@ -6,9 +6,10 @@ from advisor.pictures.axes import decades_axis
 from advisor.pictures.document import Cell, Figure, Group, Missing, Panel, Section, Table, columns, text
 from advisor.pictures.svg import Mark, drawing, mark, precision_keys, segment
 from advisor.profiles.record import Measurement
+from advisor.units import counted
 from bench.report.reading import CardRows, row_order
 from bench.report.strips import Strips
-from bench.report.words import batch, counted, described, speed, trained, way_words
+from bench.report.words import batch, described, speed, trained, way_words
 
 _TITLE = "Energy"
 _CAPTION = (

@@ -10,8 +10,9 @@ from advisor.pictures.frame import HEIGHT, LEFT, RIGHT, Frame, grid
 from advisor.pictures.svg import Mark, drawing, key, mark, precision_keys, segment, series
 from advisor.profiles.record import Measurement
 from advisor.records import Precision
+from advisor.units import counted
 from bench.report.reading import CardRows
-from bench.report.words import DOT, counted, described, percent
+from bench.report.words import DOT, described, percent
 
 _TITLE = "Predicted against measured"
 _TABLE_CAPTION = (

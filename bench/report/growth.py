@@ -10,10 +10,10 @@ from advisor.pictures.frame import HEIGHT, RIGHT, Frame, grid
 from advisor.pictures.svg import Mark, drawing, key, mark, path, precision_keys, segment, series
 from advisor.profiles.record import Measurement
 from advisor.records import Checkpointing, Loss, TrainConfig
-from advisor.units import gib, short_tokens
+from advisor.units import counted, gib, short_tokens
 from bench.report.panels import BESIDE, class_rows
 from bench.report.reading import CardRows, reserved_gib
-from bench.report.words import counted, described, method_words, tokens, way
+from bench.report.words import described, method_words, tokens, way
 
 _TITLE = "Memory against tokens"
 _CAPTION = (

@@ -10,10 +10,10 @@ from advisor.pictures.frame import HEIGHT, LEFT, Frame, grid
 from advisor.pictures.svg import Mark, drawing, key, label, mark, path, precision_keys
 from advisor.profiles.record import Measurement
 from advisor.records import Checkpointing
-from advisor.units import gib
+from advisor.units import counted, gib
 from bench.report.panels import class_columns
 from bench.report.reading import CardRows, reserved_gib
-from bench.report.words import batch, counted, described, speed, way_words
+from bench.report.words import batch, described, speed, way_words
 
 _TITLE = "Speed against memory"
 _CAPTION = (

@@ -111,8 +111,3 @@ def percent(share: float) -> str:
     """A signed error, with a real minus sign; nothing is a plain zero."""
     shown = f"{share:+.2%}"
     return "0.00%" if shown in {"+0.00%", "-0.00%"} else shown.replace("-", MINUS)
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
