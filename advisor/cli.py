@@ -16,6 +16,7 @@ from rich.console import Console
 
 from advisor.catalog.gpus import all_gpus, find_gpu
 from advisor.catalog.models import all_models, find_model
+from advisor.catalog.traps import all_traps
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
 from advisor.commands import data as data_command
@@ -32,7 +33,7 @@ from advisor.plan.document import Plan, load_plan, plan_to_json, save_plan
 from advisor.plan.lanes import DEMO_OPTIONS, PlanOptions
 from advisor.plan.planner import make_plan
 from advisor.records import Checkpointing, Loss, Method, Precision
-from advisor.render import gpus_view, models_view, plan_view
+from advisor.render import gpus_view, models_view, plan_view, traps_view
 from advisor.train.request import RunRequest
 from advisor.units import parse_size_bytes
 
@@ -55,6 +56,7 @@ class Listed(StrEnum):
 
     GPUS = "gpus"
     MODELS = "models"
+    TRAPS = "traps"
 
 
 Gpu = Annotated[str, typer.Option(help="A card (t4, rtx-4090, h200) or a size (16GB).")]
@@ -248,11 +250,16 @@ def demo(
     run_demo(load_plan(plan_file), output, out)
 
 
-@app.command(epilog="advisor show gpus  |  advisor show models --json")
+@app.command(epilog="advisor show gpus  |  advisor show traps  |  advisor show models --json")
 def show(what: Listed, as_json: AsJson = False) -> None:
-    """List the cards or the models of the catalog."""
+    """List the cards, the models, or the rules about cards (traps) of the catalog."""
     from dataclasses import asdict
 
+    if what is Listed.TRAPS:
+        _print_json({"schema": 1, "traps": list(all_traps())}) if as_json else out.print(
+            traps_view(all_traps())
+        )
+        return
     items: tuple[Any, ...] = all_gpus() if what is Listed.GPUS else all_models()
     if as_json:
         _print_json({"schema": 1, what.value: [asdict(item) for item in items]})
