@@ -13,8 +13,11 @@ _CODE = re.compile(r"`([^`]+)`")
 _TIMES = " \N{MULTIPLICATION SIGN} "
 
 
-def to_html(document: Document, *, mark: str = "") -> str:
-    """The whole page; `mark` is a comment near its top that says where it is from."""
+def to_html(document: Document, *, mark: str = "", styles: tuple[str, ...] = ()) -> str:
+    """The whole page.
+
+    `mark` is a comment near its top that says where it is from; `styles` are further sheets of this folder.
+    """
     here = files("advisor.pictures")
     environment = Environment(
         autoescape=True,
@@ -25,8 +28,9 @@ def to_html(document: Document, *, mark: str = "") -> str:
     )
     environment.filters |= {"kind": _kind, "words": _words}
     template = environment.from_string(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
-    style = Markup(here.joinpath("page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
-    return template.render(document=document, style=style, mark=Markup(mark))  # noqa: S704 - ours
+    sheets = [here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles)]
+    css = Markup("".join(sheets))  # noqa: S704 - ours
+    return template.render(document=document, style=css, mark=Markup(mark))  # noqa: S704 - ours
 
 
 def _kind(block: Block) -> str:
