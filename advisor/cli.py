@@ -21,6 +21,7 @@ from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
 from advisor.commands import data as data_command
 from advisor.commands import explain as explain_command
+from advisor.commands import method as method_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
 from advisor.commands.estimating import open_estimator
@@ -219,6 +220,7 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
         show_run(document, out)
 
 
+app.command("method", epilog=method_command.EPILOG)(method_command.method_command)
 app.command("data", epilog=data_command.EPILOG)(data_command.data_command)
 app.command("explain", epilog=explain_command.EPILOG)(explain_command.explain_command)
 app.command(epilog=bench_command.EPILOG)(bench_command.bench)
