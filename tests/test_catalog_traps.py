@@ -45,6 +45,10 @@ CASES = {
         ("rtx-3090", {"system": "wsl", "optimizer": "paged_adamw_8bit"}),
         ("rtx-3090", {"system": "wsl", "optimizer": "adamw_8bit"}),
     ),
+    "wsl-pinned-memory": (
+        ("rtx-3090", {"system": "wsl", "checkpointing": "offloaded"}),
+        ("rtx-3090", {"system": "wsl", "checkpointing": "non-reentrant"}),
+    ),
     "expandable-elsewhere": (
         ("rtx-3090", {"system": "wsl", "allocator": "expandable"}),
         ("rtx-3090", {"allocator": "expandable"}),

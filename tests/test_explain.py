@@ -7,9 +7,11 @@ import subprocess
 import sys
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from test_report_page import Page
+from transformers.models.llama import modeling_llama
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import model_from_config
@@ -129,6 +131,23 @@ def test_people_see_shares_course_and_levers():
     assert code == 0, err
     places = [out.index(words) for words in ("Alive at the peak", "▁", "One change alone", "checkpointing")]
     assert places == sorted(places)
+
+
+def test_a_trace_with_lines_has_the_same_peak_and_names_the_code(one, kept_tapes):
+    """What a forward pass made has a line of transformers; weights keep their names."""
+    store = TapeStore(cache_folder=kept_tapes, lines=True)
+    shares = Estimator(store).shares_at_peak(TINY, CONFIG, CARD)
+    store.close()
+    named = [share.module for share in shares if ".py:" in share.module]
+    silu = next(name for name in named if "act_fn" in name)
+    line, text = re.fullmatch(r"modeling_llama\.py:(\d+) (.*)", silu).groups()
+    source = Path(modeling_llama.__file__).read_text().splitlines()
+
+    assert sum(s.size_bytes for s in one.shares) == sum(s.size_bytes for s in shares)
+    assert text.rstrip("…") in source[int(line) - 1]
+    assert not [share for share in shares if share.category == "parameter" and ".py:" in share.module]
+    told = sum(s.size_bytes for s in shares if s.category == "activation" and s.module in named)
+    assert told > 0.95 * one.by_category()["activation"]  # the others are made by autograd's own engine
 
 
 @pytest.mark.usefixtures("one")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,14 +32,16 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 _SHARES = 12  # rows shown; the JSON has all
 _BESIDE_COURSE = 26  # columns for the two figures
+_PLAIN = "the default"  # a field that came later is left out where it has it
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def explain_command(
+def explain_command(  # noqa: PLR0913 - what to show, and how
     what: Annotated[str, typer.Argument(help="A plan file, or one config as `advisor estimate` takes it.")],
     compare: Annotated[
         str | None, typer.Option(help="Another one: show what differs by category instead.")
     ] = None,
+    lines: Annotated[bool, typer.Option(help="Tell activations by the line of code that made them.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write one page with the course as a drawing.")] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -54,6 +56,8 @@ def explain_command(
         stretches = STRETCHES if html is not None else max(24, out.width - _BESIDE_COURSE)
         first = _explained(question, estimator, stretches)
         second = None if compare is None else _explained(_question(compare), estimator, stretches)
+    if lines:
+        first = _by_line(first, question)
     if html is not None:
         usable = None if question.gpu is None else usable_bytes(question.gpu)
         write_new(html, explain_page(first, question.gpu, usable), force=force)
@@ -72,6 +76,13 @@ def _explained(question: Question, estimator: Estimator, stretches: int) -> Expl
     for note in question.assumptions:
         err.print(f"note: {note}", markup=False)
     return explain(question.model, question.config, question.gpu, estimator, stretches=stretches)
+
+
+def _by_line(one: Explanation, question: Question) -> Explanation:
+    """The same peak, from a trace that writes down the lines."""
+    with open_estimator(lines=True) as estimator:
+        shares = estimator.shares_at_peak(question.model, question.config, question.gpu)
+    return replace(one, shares=shares)
 
 
 def _question(what: str) -> Question:
@@ -145,10 +156,11 @@ def _difference(one: Explanation, other: Explanation) -> RenderableType:
         ("peak reserved", one.peak_reserved_bytes, other.peak_reserved_bytes),
     ):
         table.add_row(Text(name, "bold"), size(a), size(b), Text(_signed(b - a), "bold"))
+    first, second = one.config.to_json(), other.config.to_json()
     changed = [
-        f"{name}: {value} → {other.config.to_json()[name]}"
-        for name, value in one.config.to_json().items()
-        if value != other.config.to_json()[name]
+        f"{name}: {first.get(name, _PLAIN)} → {second.get(name, _PLAIN)}"
+        for name in dict.fromkeys((*first, *second))
+        if first.get(name) != second.get(name)
     ]
     return Group(Text("; ".join(changed) or "the same config", "dim"), table)
 
