@@ -94,7 +94,7 @@ def _shares(one: Explanation) -> Table:
         left = (text(f"{len(rest)} smaller ones"), *(Cell(),) * 2, text(f"{sum(s.count for s in rest):,}"))
         rows.append((*left, text(size(sum(s.size_bytes for s in rest)))))
     caption = "By module and operation; `*` stands for the number of a layer."
-    titles = columns("module", "category", "operation", numeric=("buffers", "bytes"))
+    titles = columns("module or line", "category", "operation", numeric=("buffers", "bytes"))
     return Table(name="shares", caption=caption, columns=titles, groups=(Group(rows=tuple(rows)),))
 
 

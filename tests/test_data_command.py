@@ -10,7 +10,9 @@ import pytest
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
+from advisor.data_facts.batches import longest_batches
 from advisor.data_facts.plan import length_for, lengths_for, with_data
+from advisor.data_facts.report import describe
 from advisor.demo import MODEL_FOLDER
 from advisor.estimate import Estimator
 from advisor.plan.lanes import DEMO_OPTIONS
@@ -99,6 +101,26 @@ def test_the_data_decides_a_plan_and_its_epoch_is_that_of_a_run(file, estimator)
     assert "train.jsonl" in reason.text
     assert (packed.tokens, len(packed.blocks)) == (made.data["tokens"], made.data["blocks_per_epoch"])
     assert any(f"an epoch is {made.data['steps_per_epoch']} step" in text for text in made.assumptions)
+
+
+def test_the_longest_batch_is_weighed_at_each_micro_batch(file, estimator):
+    """It grows with the micro-batch, and says what the estimate of that very shape says."""
+    spec, card = find_model(str(MODEL_FOLDER))[0], find_gpu("rtx-4090")[0]
+    lengths = lengths_for(file, None, str(MODEL_FOLDER), spec)
+    report = describe(lengths, length_for(lengths, spec, None))
+    options = replace(DEMO_OPTIONS, sequence_length=report.recommended.cut.sequence_length, effective_batch=8)
+    plan = make_plan(spec, card, options, estimator)
+    found = longest_batches(plan, spec, card, report.padding, estimator)
+    needed = [each.needed_bytes for each in found]
+    last = replace(
+        plan.config, micro_batch=16, sequence_length=found[-1].sequence_length, accumulation_steps=1
+    )
+
+    assert [each.micro_batch for each in report.padding] == [each.micro_batch for each in found]
+    assert needed == sorted(needed)
+    assert needed[-1] > needed[0]
+    assert estimator.estimate(spec, last, card).peak_reserved_bytes.high == needed[-1]
+    assert all(each.fits for each in found)
 
 
 def test_a_length_that_was_asked_for_stays(file):

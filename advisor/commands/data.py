@@ -3,16 +3,24 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
+from advisor.commands.estimating import open_estimator
+from advisor.errors import AdvisorError
 from advisor.plan.document import Plan
+from advisor.plan.lanes import PlanOptions
+from advisor.plan.planner import make_plan
 from advisor.records import ModelSpec
+
+if TYPE_CHECKING:
+    from advisor.data_facts.report import Report
 
 EPILOG = (
     "advisor data train.jsonl --model ./llama  |  advisor data notes.txt --tokenizer tokenizer.json --json"
@@ -47,12 +55,15 @@ def decide(
     return Decided(length.cut.sequence_length, lambda plan: with_data(plan, lengths, length))
 
 
-def data_command(
+def data_command(  # noqa: PLR0913 - what is read, and against what
     file: Annotated[Path, typer.Argument(help="JSON Lines as `advisor run` reads, or .txt: one a line.")],
     model: Annotated[
         str | None, typer.Option(help="Whose tokenizer and positions; as `plan` takes it.")
     ] = None,
     tokenizer: TokenizerPath = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="With --model: what the longest batch needs on that card.")
+    ] = None,
     max_seq_length: Annotated[int | None, typer.Option(min=2, help="Show what this length would do.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -61,12 +72,32 @@ def data_command(
     from advisor.data_facts.report import describe, to_json
     from advisor.data_facts.view import data_view
 
+    if gpu is not None and model is None:
+        raise AdvisorError("--gpu wants a --model.", fix="name the model that is to be trained")
     spec, assumed = find_model(model) if model is not None else (None, [])
     for note in assumed:
         err.print(f"note: {note}", markup=False)
     lengths = lengths_for(file, tokenizer, model, spec)
     report = describe(lengths, length_for(lengths, spec, None), max_seq_length)
+    if gpu is not None and spec is not None:
+        report = _on_card(report, spec, gpu)
     if as_json:
         sys.stdout.write(json.dumps(to_json(report), indent=2) + "\n")
     else:
         out.print(data_view(report))
+
+
+def _on_card(report: "Report", spec: ModelSpec, gpu: str) -> "Report":
+    """With what the longest batch needs there, in the way that a plan for the recommended length trains."""
+    from advisor.data_facts.batches import longest_batches
+
+    card, assumed = find_gpu(gpu)
+    for note in assumed:
+        err.print(f"note: {note}", markup=False)
+    options = PlanOptions(sequence_length=report.recommended.cut.sequence_length)
+    with open_estimator() as estimator:
+        plan = make_plan(spec, card, options, estimator)
+        found = longest_batches(plan, spec, card, report.padding, estimator)
+    return replace(
+        report, on_card=found, way=f"{plan.config.precision.value} on {card.name}, {plan.choices[0].value}"
+    )

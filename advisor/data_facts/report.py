@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from advisor.data_facts.batches import LongestBatch
 from advisor.data_facts.facts import Bar, Cut, Padding, Spread, cut, histogram, padding, spread
 from advisor.data_facts.lengths import Lengths
 from advisor.data_facts.recommend import Recommended, lengths_to_show
@@ -21,6 +22,8 @@ class Report:
     cuts: tuple[Cut, ...]  # by length, shortest first; the recommended one is among them
     padding: tuple[Padding, ...]  # by micro-batch, examples cut at the recommended length
     recommended: Recommended
+    on_card: tuple[LongestBatch, ...] = ()  # by micro-batch, where a card was named
+    way: str = ""  # how it trains there
 
 
 def describe(data: Lengths, recommended: Recommended, asked: int | None = None) -> Report:
@@ -58,6 +61,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "histogram": [asdict(bar) for bar in report.bars],
         "cuts": [asdict(each) for each in report.cuts],
         "padding": [asdict(each) for each in report.padding],
+        "on_card": [asdict(each) for each in report.on_card],
         "recommended": asdict(report.recommended.cut) | asdict(report.recommended.reason),
         "notes": list(data.notes),
     }

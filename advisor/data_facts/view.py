@@ -8,7 +8,7 @@ from rich.text import Text
 from advisor.data_facts.facts import Cut
 from advisor.data_facts.recommend import share
 from advisor.data_facts.report import Report
-from advisor.units import counted
+from advisor.units import counted, gib
 
 _BAR_CELLS = 36
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -28,6 +28,7 @@ def data_view(report: Report) -> RenderableType:
         _cuts(report),
         _heading("What padding wastes, where examples are not packed"),
         _padding(report),
+        *_on_card(report),
         _heading("Recommended"),
         _recommended(report),
         *(Padding(Text(f"·  {note}", "dim"), (0, 0, 0, 2)) for note in data.notes),
@@ -97,6 +98,19 @@ def _padding(report: Report) -> RenderableType:
             "0%",
         )
     return table
+
+
+def _on_card(report: Report) -> list[RenderableType]:
+    """What the longest batch needs at each micro-batch, where a card was named."""
+    if not report.on_card:
+        return []
+    table = _table("right", "right", "right", "left")
+    for each in report.on_card:
+        shape = f"{each.micro_batch} x {each.sequence_length:,} tokens"
+        told = Text("fits", "green") if each.fits else Text("does not fit", "red")
+        table.add_row(f"  {each.micro_batch}", shape, gib(each.needed_bytes), told)
+    limit = Text("  by simulation, without the attention mask that padding brings", "dim")
+    return [_heading(f"What the longest batch needs: {report.way}"), table, limit]
 
 
 def _recommended(report: Report) -> RenderableType:
