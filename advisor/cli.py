@@ -17,12 +17,15 @@ from rich.console import Console
 
 from advisor.catalog.gpus import all_gpus, find_gpu
 from advisor.catalog.models import all_models, find_model
+from advisor.catalog.traps import all_traps
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
 from advisor.commands import check as check_command
+from advisor.commands import data as data_command
 from advisor.commands import explain as explain_command
 from advisor.commands import export as export_command
 from advisor.commands import merge as merge_command
+from advisor.commands import method as method_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
 from advisor.commands import verify as verify_command
@@ -36,7 +39,7 @@ from advisor.plan.document import Plan, load_plan, plan_to_json, save_plan
 from advisor.plan.lanes import DEMO_OPTIONS, PlanOptions
 from advisor.plan.planner import make_plan
 from advisor.records import Checkpointing, Loss, Method, Precision
-from advisor.render import gpus_view, models_view, plan_view
+from advisor.render import gpus_view, models_view, plan_view, traps_view
 from advisor.train.request import RunRequest
 from advisor.units import parse_size_bytes
 
@@ -59,12 +62,14 @@ class Listed(StrEnum):
 
     GPUS = "gpus"
     MODELS = "models"
+    TRAPS = "traps"
 
 
 Gpu = Annotated[str, typer.Option(help="A card (t4, rtx-4090, h200) or a size (16GB).")]
 ModelName = Annotated[
     str, typer.Option(help="A catalog name, a size (8B), a hub name in the catalog, or a config.json.")
 ]
+TokenizerPath = data_command.TokenizerPath
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -78,7 +83,14 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
     precision: Annotated[Precision | None, typer.Option(help="Storage of the base weights.")] = None,
     effective_batch: Annotated[int, typer.Option(min=1, max=4096, help="Sequences a step.")] = 16,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Sequences at a time.")] = None,
-    sequence_length: Annotated[int, typer.Option("--sequence-length", "--max-seq-length", min=2)] = 2048,
+    sequence_length: Annotated[
+        int | None,
+        typer.Option(
+            "--sequence-length", "--max-seq-length", min=2, help="Default: what --data asks for, or 2048."
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="What to train on: its real lengths decide.")] = None,
+    tokenizer: TokenizerPath = None,
     checkpointing: Annotated[Checkpointing | None, typer.Option()] = None,
     loss: Annotated[Loss, typer.Option(help="chunked is TRL's, stock transformers' own.")] = Loss.CHUNKED,
     lora_rank: Annotated[int, typer.Option(min=1)] = 16,
@@ -99,9 +111,10 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
             f"A micro-batch of {micro_batch} does not divide the effective batch of {effective_batch}.",
             fix="choose a divisor, or another --effective-batch",
         )
+    decided = data_command.decide(data, tokenizer, model, spec, sequence_length)
     options = PlanOptions(
         effective_batch=effective_batch,
-        sequence_length=sequence_length,
+        sequence_length=decided.sequence_length,
         method=method,
         precision=precision,
         checkpointing=checkpointing,
@@ -120,8 +133,9 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
             options,
             estimator,
             assumed=(*assumed_card, *assumed_model),
-            command=_run_command(sys.argv[1:], spec.hub_name or model, output),
+            command=_run_command(sys.argv[1:], spec.hub_name or model, output, data),
         )
+    made = decided.tell(made)
     if output is not None:
         save_plan(made, output, force=force)
         err.print(f"saved {output}")
@@ -239,6 +253,8 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
 app.command("verify", epilog=verify_command.EPILOG)(verify_command.verify_command)
 app.command("merge", epilog=merge_command.EPILOG)(merge_command.merge_command)
 app.command("check", epilog=check_command.EPILOG)(check_command.check_command)
+app.command("method", epilog=method_command.EPILOG)(method_command.method_command)
+app.command("data", epilog=data_command.EPILOG)(data_command.data_command)
 app.command("explain", epilog=explain_command.EPILOG)(explain_command.explain_command)
 app.command("export", epilog=export_command.EPILOG)(export_command.export_command)
 app.command(epilog=bench_command.EPILOG)(bench_command.bench)
@@ -270,11 +286,16 @@ def demo(
     run_demo(load_plan(plan_file), output, out)
 
 
-@app.command(epilog="advisor show gpus  |  advisor show models --json")
+@app.command(epilog="advisor show gpus  |  advisor show traps  |  advisor show models --json")
 def show(what: Listed, as_json: AsJson = False) -> None:
-    """List the cards or the models of the catalog."""
+    """List the cards, the models, or the rules about cards (traps) of the catalog."""
     from dataclasses import asdict
 
+    if what is Listed.TRAPS:
+        _print_json({"schema": 1, "traps": list(all_traps())}) if as_json else out.print(
+            traps_view(all_traps())
+        )
+        return
     items: tuple[Any, ...] = all_gpus() if what is Listed.GPUS else all_models()
     if as_json:
         _print_json({"schema": 1, what.value: [asdict(item) for item in items]})
@@ -289,10 +310,11 @@ def _targets(text: str) -> str | tuple[str, ...]:
     return names[0] if names == ("all-linear",) else names
 
 
-def _run_command(asked: list[str], model: str, saved: Path | None) -> str:
+def _run_command(asked: list[str], model: str, saved: Path | None, data: Path | None = None) -> str:
     """One line to paste: it makes the plan file, unless it is saved already, and runs it."""
     file = shlex.quote(str(saved or "plan.json"))
-    run_it = f"advisor run {file} --model {shlex.quote(model)} --data train.jsonl --output run"
+    given = shlex.quote(str(data or "train.jsonl"))
+    run_it = f"advisor run {file} --model {shlex.quote(model)} --data {given} --output run"
     return run_it if saved else f"advisor {shlex.join(asked)} -o {file} && {run_it}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
+from advisor.catalog.traps import traps_for
 from advisor.errors import AdvisorError, unknown_name
 from advisor.estimate import Estimator
 from advisor.records import GpuSpec, ModelSpec, TrainConfig, config_from_json
@@ -60,7 +61,9 @@ def _answer(row: Question | BadRow, estimator: Estimator) -> dict[str, Any]:
     except AdvisorError as error:
         return {"id": row.id, "error": str(error)}
     named = {"model": row.model.name, "gpu": row.gpu.name if row.gpu else None}
-    return {"id": row.id, **estimate.to_json(), **named, "assumptions": list(row.assumptions), "error": None}
+    traps = traps_for(row.gpu, row.config, row.model) if row.gpu else ()
+    told = {"assumptions": list(row.assumptions), "traps": [trap.to_json() for trap in traps]}
+    return {"id": row.id, **estimate.to_json(), **named, **told, "error": None}
 
 
 def _read(number: int, line: str) -> Question | BadRow:

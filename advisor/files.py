@@ -12,9 +12,17 @@ def write_new(path: Path, text: str, *, force: bool = False) -> None:
 
     Raises: AdvisorError where it exists and `force` is not given, or where it can't be written.
     """
+    check_new(path, force=force)
+    replace_text(path, text)
+
+
+def check_new(path: Path, *, force: bool = False) -> None:
+    """See that `write_new` will not refuse, before the work is done.
+
+    Raises: AdvisorError where the file exists and `force` is not given.
+    """
     if path.exists() and not force:
         raise AdvisorError(f"{path} exists.", fix="give another name, or --force to replace it")
-    replace_text(path, text)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """What a person reads: plans, estimates and lists, for a terminal."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -8,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.catalog.traps import Trap
 from advisor.plan.document import Alternative, Plan
 from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
 from advisor.units import GIB, gib
@@ -36,6 +38,7 @@ def plan_view(plan: Plan) -> RenderableType:
         _at_peak(plan.estimate),
         _heading("Not chosen"),
         _alternatives(plan.alternatives, plan.card.usable_bytes),
+        *_watch_out(plan.traps),
         _heading("Assumed"),
         _bullets(plan.assumptions),
     ]
@@ -104,6 +107,20 @@ def _alternatives(alternatives: Sequence[Alternative], usable_bytes: int) -> Ren
     return table
 
 
+_TRAP_STYLES = {"fails": "bold red", "memory": "yellow", "speed": "yellow", "note": "dim"}
+
+
+def _watch_out(traps: Sequence[Trap]) -> list[RenderableType]:
+    """What the card does that one must know, with what to do; their sources are in the JSON."""
+    if not traps:
+        return []
+    table = _grid("left", "left")
+    for trap in traps:
+        table.add_row(Text(f"  {trap.kind}", _TRAP_STYLES[trap.kind]), Text(trap.text))
+        table.add_row("", Text(trap.fix, "dim"))
+    return [_heading("Watch out"), table]
+
+
 def _bullets(lines: Iterable[str]) -> RenderableType:
     table = _grid("left", "left")
     for line in lines:
@@ -148,4 +165,14 @@ def models_view(models: Iterable[ModelSpec]) -> RenderableType:
             f"{facts['hidden_size']:,}",
             f"{facts['vocab_size']:,}",
         )
+    return table
+
+
+def traps_view(rules: Iterable[dict[str, Any]]) -> RenderableType:
+    """The rules about cards, each with its source."""
+    table = _grid("left", "left")
+    for rule in rules:
+        table.add_row(Text(rule["code"], "bold"), Text(f"{rule['kind']}: {rule['text']}"))
+        table.add_row("", Text(rule["fix"]))
+        table.add_row("", Text(f"{rule['source']} ({rule['date']})", "dim"))
     return table

@@ -24,6 +24,23 @@ def mib(size_bytes: float, decimals: int = 1) -> str:
     return f"{size_bytes / MIB:.{decimals}f} MiB"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def short_tokens(count: float) -> str:
+    """Tokens as context lengths are called: 512, 2k, 128k."""
+    return f"{count / KIB:g}k" if count >= KIB else f"{count:g}"
+
+
+def size(size_bytes: int) -> str:
+    """A size in the unit that suits it: GiB from 100 MiB on, KiB below a tenth of one."""
+    if 0 < abs(size_bytes) < 0.1 * MIB:
+        return f"{size_bytes / KIB:.1f} KiB"
+    return gib(size_bytes) if abs(size_bytes) >= 100 * MIB else mib(size_bytes)
+
+
 def parse_size_bytes(text: str) -> int:
     """Bytes behind `512MiB`, `1.5GiB` or `1GB`.
 

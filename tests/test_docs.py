@@ -13,6 +13,8 @@ from advisor.tape.store import default_shipped_folder
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "plan",
+    "method",
+    "data",
     "estimate",
     "run",
     "verify",

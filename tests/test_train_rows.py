@@ -139,7 +139,6 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path, content):
         ("a.json", "jq -c '.[]' a.json > a.jsonl"),
         ("a.csv", "load_dataset('csv', data_files='a.csv')"),
         ("a.parquet", "load_dataset('parquet', data_files='a.parquet')"),
-        ("a.txt", "jq -cR 'select(length > 0) | {text: .}' a.txt > a.jsonl"),
         ("a.jsonl.gz", "gunzip -k a.jsonl.gz"),
         ("a", '{"text": …}'),
     ],
@@ -150,6 +149,14 @@ def test_another_kind_of_file_is_told_the_way_to_jsonl(tmp_path, name, how):
         read_rows(write(tmp_path, "x", name))
 
     assert how in caught.value.fix
+
+
+def test_a_text_file_holds_one_example_a_line(tmp_path):
+    """Blank lines are none."""
+    rows = read_rows(write(tmp_path, "first {not json}\r\n\nsecond\n", "notes.txt"))
+
+    assert RowFormat.TEXT is rows.format
+    assert [(1, "first {not json}"), (3, "second")] == [(row.line, row.text) for row in rows.rows]
 
 
 def test_a_missing_file_gets_the_nearest_name(tmp_path):

@@ -12,9 +12,9 @@ err = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def open_estimator() -> Iterator[Estimator]:
-    """An estimator that says on stderr when it must trace, for that takes seconds."""
-    store = TapeStore(on_trace=_say_tracing)
+def open_estimator(*, lines: bool = False) -> Iterator[Estimator]:
+    """An estimator that says on stderr when it must trace, for that takes seconds; `lines` as `TapeStore` takes it."""
+    store = TapeStore(on_trace=_say_tracing, lines=lines)
     try:
         yield Estimator(store)
     finally:

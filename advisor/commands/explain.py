@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,38 +12,57 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from advisor.catalog.gpus import find_gpu
+from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import model_from_config
 from advisor.commands.estimating import open_estimator
+from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
 from advisor.estimate_rows import Question, read_question
 from advisor.explain import Explanation, explain
+from advisor.explain_page import PEFT_PREFIX, STRETCHES, explain_page
+from advisor.files import check_new, write_new
 from advisor.plan.document import load_plan
-from advisor.units import gib, mib
+from advisor.units import gib, size
 
 EPILOG = (
-    "advisor explain plan.json  |  "
+    "advisor explain plan.json  |  advisor explain plan.json --html plan.html  |  "
     'advisor explain \'{"model": "8B", "gpu": "24GB", "precision": "nf4", "micro_batch": 2}\''
 )
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 _SHARES = 12  # rows shown; the JSON has all
-_PEFT_PREFIX = "base_model.model."  # before the names that people know
 _BESIDE_COURSE = 26  # columns for the two figures
+_PLAIN = "the default"  # a field that came later is left out where it has it
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def explain_command(
+def explain_command(  # noqa: PLR0913 - what to show, and how
     what: Annotated[str, typer.Argument(help="A plan file, or one config as `advisor estimate` takes it.")],
     compare: Annotated[
         str | None, typer.Option(help="Another one: show what differs by category instead.")
     ] = None,
+    lines: Annotated[bool, typer.Option(help="Tell activations by the line of code that made them.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one page with the course as a drawing.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Take one configuration apart: what its peak holds, its course through a step, and the levers."""
+    if html is not None and compare is not None:
+        raise AdvisorError("A page shows one config.", fix="leave out --html or --compare")
+    if html is not None:
+        check_new(html, force=force)
+    question = _question(what)
     with open_estimator() as estimator:
-        first = _explained(what, estimator)
-        second = None if compare is None else _explained(compare, estimator)
+        stretches = STRETCHES if html is not None else max(24, out.width - _BESIDE_COURSE)
+        first = _explained(question, estimator, stretches)
+        second = None if compare is None else _explained(_question(compare), estimator, stretches)
+    if lines:
+        first = _by_line(first, question)
+    if html is not None:
+        usable = None if question.gpu is None else usable_bytes(question.gpu)
+        write_new(html, explain_page(first, question.gpu, usable), force=force)
+        err.print(f"wrote {html}")
+        return
     if as_json:
         document = {"schema": 1, "explained": [_plain(each) for each in (first, second) if each is not None]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -53,12 +72,17 @@ def explain_command(
         out.print(_difference(first, second))
 
 
-def _explained(what: str, estimator: Estimator) -> Explanation:
-    question = _question(what)
+def _explained(question: Question, estimator: Estimator, stretches: int) -> Explanation:
     for note in question.assumptions:
         err.print(f"note: {note}", markup=False)
-    stretches = max(24, out.width - _BESIDE_COURSE)
     return explain(question.model, question.config, question.gpu, estimator, stretches=stretches)
+
+
+def _by_line(one: Explanation, question: Question) -> Explanation:
+    """The same peak, from a trace that writes down the lines."""
+    with open_estimator(lines=True) as estimator:
+        shares = estimator.shares_at_peak(question.model, question.config, question.gpu)
+    return replace(one, shares=shares)
 
 
 def _question(what: str) -> Question:
@@ -91,12 +115,12 @@ def _view(one: Explanation) -> RenderableType:
 
 def _shares(one: Explanation) -> Table:
     table = _table("left", "right", "right", "left")
-    for name, size in one.by_category().items():
-        table.add_row(f"  {name}", Text(_size(size), "bold"), f"{size / one.peak_allocated_bytes:.0%}", "")
+    for name, held in one.by_category().items():
+        table.add_row(f"  {name}", Text(size(held), "bold"), f"{held / one.peak_allocated_bytes:.0%}", "")
     for share in one.shares[:_SHARES]:
-        where = share.module.removeprefix(_PEFT_PREFIX) or share.op
+        where = share.module.removeprefix(PEFT_PREFIX) or share.op
         count = f"{share.count} x" if share.count > 1 else ""
-        table.add_row(f"    {share.category}", _size(share.size_bytes), count, Text(where, "dim"))
+        table.add_row(f"    {share.category}", size(share.size_bytes), count, Text(where, "dim"))
     return table
 
 
@@ -126,16 +150,17 @@ def _difference(one: Explanation, other: Explanation) -> RenderableType:
     mine, theirs = one.by_category(), other.by_category()
     for name in dict.fromkeys((*mine, *theirs)):
         a, b = mine.get(name, 0), theirs.get(name, 0)
-        table.add_row(f"  {name}", _size(a), _size(b), _signed(b - a))
+        table.add_row(f"  {name}", size(a), size(b), _signed(b - a))
     for name, a, b in (
         ("peak allocated", one.peak_allocated_bytes, other.peak_allocated_bytes),
         ("peak reserved", one.peak_reserved_bytes, other.peak_reserved_bytes),
     ):
-        table.add_row(Text(name, "bold"), _size(a), _size(b), Text(_signed(b - a), "bold"))
+        table.add_row(Text(name, "bold"), size(a), size(b), Text(_signed(b - a), "bold"))
+    first, second = one.config.to_json(), other.config.to_json()
     changed = [
-        f"{name}: {value} → {other.config.to_json()[name]}"
-        for name, value in one.config.to_json().items()
-        if value != other.config.to_json()[name]
+        f"{name}: {first.get(name, _PLAIN)} → {second.get(name, _PLAIN)}"
+        for name in dict.fromkeys((*first, *second))
+        if first.get(name) != second.get(name)
     ]
     return Group(Text("; ".join(changed) or "the same config", "dim"), table)
 
@@ -151,9 +176,5 @@ def _table(*justify: Any) -> Table:
     return table
 
 
-def _size(size_bytes: int) -> str:
-    return gib(size_bytes) if abs(size_bytes) >= 100 << 20 else mib(size_bytes)
-
-
 def _signed(size_bytes: int) -> str:
-    return ("+" if size_bytes > 0 else "-" if size_bytes < 0 else "") + _size(abs(size_bytes))
+    return ("+" if size_bytes > 0 else "-" if size_bytes < 0 else "") + size(abs(size_bytes))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advisor.catalog.traps import Trap
 from advisor.errors import AdvisorError
 from advisor.files import write_new
 from advisor.records import Estimate, Reason, TrainConfig, config_from_json
@@ -70,6 +71,8 @@ class Plan:
     assumptions: tuple[str, ...]
     command: str
     versions: dict[str, str]
+    traps: tuple[Trap, ...] = ()  # what the card does that one must know
+    data: dict[str, Any] | None = None  # what `--data` holds, see data_facts/plan.py
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -108,8 +111,10 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
             for a in plan.alternatives
         ],
         "assumptions": list(plan.assumptions),
+        "traps": [trap.to_json() for trap in plan.traps],
         "command": plan.command,
         "versions": plan.versions,
+        "data": plan.data,
     }
 
 

@@ -6,6 +6,7 @@ lane, micro-batch and checkpointing change only memory and speed.
 
 from dataclasses import dataclass, replace
 
+from advisor.catalog.traps import unsupported_precision
 from advisor.records import (
     Allocator,
     Attention,
@@ -139,7 +140,7 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         config=config,
         checkpointing=Checkpointing.REENTRANT if int8 else Checkpointing.NON_REENTRANT,
         floor_bytes_per_parameter=_BYTES[precision] * (_TRAINED_COPIES if method is Method.FULL else 1),
-        unsupported=_unsupported(precision, gpu),
+        unsupported=_unsupported(config, gpu),
     )
 
 
@@ -157,7 +158,7 @@ def _label(method: Method, precision: Precision, options: PlanOptions) -> str:
     return "QLoRA, NF4" if precision is Precision.NF4 else f"{_NAMES[precision]} LoRA"
 
 
-def _unsupported(precision: Precision, gpu: GpuSpec) -> str:
-    if precision is Precision.BF16 and not gpu.bf16:
+def _unsupported(config: TrainConfig, gpu: GpuSpec) -> str:
+    if config.precision is Precision.BF16 and not gpu.bf16:
         return f"{gpu.name} has no bf16"
-    return ""
+    return unsupported_precision(gpu, config)

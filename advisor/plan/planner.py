@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.catalog.traps import traps_for
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import COARSE, Estimator, reserved_interval
 from advisor.plan.document import Alternative, Card, Model, Plan
@@ -65,6 +66,7 @@ def make_plan(  # noqa: PLR0913 - model, card and wishes; the others have defaul
         choices=tuple(choices(model, gpu, options, config, on_the_way, lost)),
         alternatives=tuple(lost),
         assumptions=(*assumed, *assumptions(model, gpu, options, config)),
+        traps=traps_for(gpu, config, model, reserve_bytes=options.reserve_bytes),
         command=command,
         versions=installed_versions(),
     )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from advisor.replay.blocks import rounded
 from advisor.replay.memory import Outcome, Program, live_at_peak
@@ -27,6 +28,7 @@ class Moment:
 
     phase: str
     allocated_bytes: int
+    category_bytes: dict[str, int]  # of what it is the sum
 
 
 def shares_at_peak(made: Program, shape: Shape, outcome: Outcome) -> tuple[Share, ...]:
@@ -51,27 +53,54 @@ def timeline(made: Program, shape: Shape, stretches: int) -> tuple[Moment, ...]:
 
     Stretches are equal in requests to the allocator, not in seconds. Loading is left out: its requests are many.
     """
-    heights = [(phase, height) for phase, height in _heights(made, shape) if phase != "load"]
+    sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
+    heights = [height for height in _heights(made, sizes) if height.phase != "load"]
     each = max(1, -(-len(heights) // stretches))
     cut = [heights[start : start + each] for start in range(0, len(heights), each)]
+    highest = [max(part, key=lambda height: height.bytes) for part in cut]
+    alive = _categories(made, sizes, {height.request for height in highest})
     return tuple(
-        Moment(phase=phase, allocated_bytes=height)
-        for phase, height in (max(part, key=lambda moment: moment[1]) for part in cut)
+        Moment(phase=height.phase, allocated_bytes=height.bytes, category_bytes=alive[height.request])
+        for height in highest
     )
 
 
-def _heights(made: Program, shape: Shape) -> Iterator[tuple[str, int]]:
-    sizes = [rounded(size) for size in sizes_bytes(made.tape, shape)]
+class _Height(NamedTuple):
+    request: int  # index of the request that reached it
+    phase: str
+    bytes: int
+
+
+def _heights(made: Program, sizes: list[int]) -> Iterator[_Height]:
     live: dict[int, int] = {}
     now, phase = 0, ""
-    for kind, slot, size, _, _ in made.requests:
+    for index, (kind, slot, size, _, _) in enumerate(made.requests):
         if kind == Op.ALLOC:
             live[slot] = sizes[size]
             now += sizes[size]
-            yield phase, now
+            yield _Height(index, phase, now)
         elif kind == Op.TOUCH:
-            yield phase, now + sizes[size]
+            yield _Height(index, phase, now + sizes[size])
         elif kind == Op.FREE:
             now -= live.pop(slot)
         else:
             phase = made.tape.phases[slot]
+
+
+def _categories(made: Program, sizes: list[int], at: set[int]) -> dict[int, dict[str, int]]:
+    """Bytes by category just after each of those requests; a category that holds nothing is left out."""
+    names = [label.category for label in made.tape.labels]
+    live: dict[int, tuple[str, int]] = {}
+    totals: Counter[str] = Counter()
+    found: dict[int, dict[str, int]] = {}
+    for index, (kind, slot, size, _, label) in enumerate(made.requests):
+        if kind == Op.ALLOC:
+            live[slot] = (names[label], sizes[size])
+            totals[names[label]] += sizes[size]
+        elif kind == Op.FREE:
+            name, held = live.pop(slot)
+            totals[name] -= held
+        if index in at:
+            touched = Counter({names[label]: sizes[size]}) if kind == Op.TOUCH else Counter[str]()
+            found[index] = dict(+(totals + touched))
+    return found

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from advisor.simulate import answers, bitsandbytes_cuda, kernels, sums
 from advisor.simulate.device import NAME
 from advisor.simulate.ledger import Group, Ledger
+from advisor.simulate.lines import nowhere
 from advisor.simulate.parts import Parts
 from advisor.simulate.recall import Call, Recipe, Tensors, make
 from advisor.simulate.sizes import Symbols, constant_size
@@ -46,8 +48,10 @@ class Recorder(TorchDispatchMode):
     Tensors on the CPU stay real; tensors on the device are FakeTensors.
     """
 
-    def __init__(self, target: Target, symbols: Symbols, vocab: int, parts: Parts) -> None:
-        """A card that has not been used."""
+    def __init__(
+        self, target: Target, symbols: Symbols, vocab: int, parts: Parts, place: Callable[[], str] = nowhere
+    ) -> None:
+        """A card that has not been used; `place` says where in the code an allocation is asked for."""
         super().__init__()  # type: ignore[no-untyped-call]
         sums.unshared_holders()  # before this mode watches, too
         self.fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -55,6 +59,7 @@ class Recorder(TorchDispatchMode):
         self.symbols = symbols
         self.vocab = vocab
         self.parts = parts
+        self.place = place
         self.ledger = Ledger()
         self.phase = ""
         self.dimensions: set[int] = set()  # of what is there before the first pass: the model's own
@@ -95,7 +100,7 @@ class Recorder(TorchDispatchMode):
         if in_place:
             return self._added(call)
         symbolic = self._symbolic(call)
-        key = call.key_in(self.phase, symbolic, self.in_quantised_kernel)
+        key = call.key_in(self.phase, symbolic, self.in_quantised_kernel, self.place())
         known = self._known.get(key) if key else None
         if known is None or known.recipe is None:
             return self._first(call, key, symbolic=symbolic)
@@ -169,7 +174,7 @@ class Recorder(TorchDispatchMode):
         size = Size(storage_bytes)
         if symbolic:
             size = self.symbols.storage(tensor.shape, item_bytes, storage_bytes)
-        label = Label(self._category(tensor), "", op)
+        label = Label(self._category(tensor), self.place(), op)
         return self.ledger.sizes.index(size), self.ledger.labels.index(label)
 
     def _write(self, known: _Known, call: Call, outputs: Tensors, fresh: Tensors) -> None:

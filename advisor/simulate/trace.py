@@ -11,6 +11,7 @@ import torch
 from advisor.errors import AdvisorError
 from advisor.records import TrainConfig
 from advisor.simulate.device import simulated_device
+from advisor.simulate.lines import model_line, nowhere
 from advisor.simulate.naming import (
     count_learning,
     count_weights,
@@ -46,18 +47,27 @@ class _Plan:
     config: TrainConfig  # with the traced shape
     symbols: Symbols
     tiled: bool
+    lines: bool
 
 
-def trace(
-    facts: Mapping[str, Any], config: TrainConfig, target: Target, regime: Regime, *, whole: bool = False
+def trace(  # noqa: PLR0913 - what is traced, and two ways to do it
+    facts: Mapping[str, Any],
+    config: TrainConfig,
+    target: Target,
+    regime: Regime,
+    *,
+    whole: bool = False,
+    lines: bool = False,
 ) -> Tape:
     """The tape of the config's regime; `whole` traces every layer instead of repeating one.
+
+    `lines`: a label's module is the line of code that asked, where it is not a weight's name.
 
     Raises: AdvisorError where the model can't be built or the method can't train it.
     """
     with quiet(), steady_garbage():
         try:
-            return _traced(facts, config, target, regime, whole=whole)
+            return _traced(facts, config, target, regime, whole=whole, lines=lines)
         except AdvisorError:
             raise
         except Exception as error:
@@ -72,13 +82,19 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")
 
 
-def _traced(
-    facts: Mapping[str, Any], config: TrainConfig, target: Target, regime: Regime, *, whole: bool
+def _traced(  # noqa: PLR0913 - as `trace`
+    facts: Mapping[str, Any],
+    config: TrainConfig,
+    target: Target,
+    regime: Regime,
+    *,
+    whole: bool,
+    lines: bool,
 ) -> Tape:
     model = cut(facts, config, whole=whole)
     for symbols in _shapes(facts, config, regime):
         shaped = replace(_shaped(config, symbols), checkpointed_layers=model.checkpointed_layers)
-        plan = _Plan(model, shaped, symbols, regime.tiled)
+        plan = _Plan(model, shaped, symbols, regime.tiled, lines)
         recorded = _record(plan, target)
         if recorded is None:
             continue
@@ -86,7 +102,7 @@ def _traced(
         # Layers that only their code tells apart show here.
         if not whole and not (_repeats(tape) and _answers(tape, regime)):
             _check_alone(regime, model.layers)
-            return _traced(facts, config, target, regime, whole=True)
+            return _traced(facts, config, target, regime, whole=True, lines=lines)
         return tape.split_at(config.checkpointed_layers)
     raise AdvisorError("No shape tells batch and length from the model's own dimensions.")
 
@@ -147,7 +163,8 @@ def _shaped(config: TrainConfig, symbols: Symbols) -> TrainConfig:
 def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event, ...]] | None:
     """The recorded step; None where the shape's numbers can't be told from the model's."""
     config = plan.config
-    card = Recorder(target, plan.symbols, plan.cut.vocab, plan.cut.parts)
+    place = model_line if plan.lines else nowhere
+    card = Recorder(target, plan.symbols, plan.cut.vocab, plan.cut.parts, place)
     rows = config.micro_batch * config.accumulation_steps * _STEPS
     data = random_blocks(rows=rows, sequence_length=config.sequence_length, vocab=16)
     with (

@@ -8,7 +8,8 @@ nothing else reaches stdout. A request holds:
      "config": {…},                 a TrainConfig as its `to_json` gives it
      "compute_capability": [9, 0],  of the card
      "multiprocessors": 132,        of the card
-     "path": "….tape"}              where to write the tape
+     "path": "….tape",              where to write the tape
+     "lines": true}                 label allocations with lines of code; may be left out
 
 The tape is that of the regime of the config's shape (`advisor.tape.regime.regime_of`). The answer is
 `{"id": "…", "ok": true}` once the tape lies there, or, where it can't be made,
@@ -75,7 +76,8 @@ def _trace_to_file(request: dict[str, Any]) -> None:
     facts, config = dict(request["facts"]), config_from_json(request["config"])
     major, minor = request["compute_capability"]
     target = Target((int(major), int(minor)), int(request["multiprocessors"]))
-    save_tape(trace(facts, config, target, regime_of(config, facts)), Path(request["path"]))
+    made = trace(facts, config, target, regime_of(config, facts), lines=bool(request.get("lines")))
+    save_tape(made, Path(request["path"]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-IGNORED = -100  # the label that no loss counts; torch's and transformers' convention
+from advisor.step.labels import IGNORED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,21 +58,26 @@ def wanted(model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> Wanted
 class TapeStore:
     """Finds tapes, and has missing ones traced. Kept tapes lie in `cache_folder`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default
         self,
         cache_folder: Path | None = None,
         shipped_folder: Path | None = None,
         *,
         may_trace: bool = True,
         any_versions: bool = False,
+        lines: bool = False,
         on_trace: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`any_versions`: accept a tape of other package versions, as where nothing can be traced.
 
-        `on_trace` is told how many tapes are about to be traced.
+        `on_trace` is told how many tapes are about to be traced. `lines`: tapes that know which line of code asked
+        for what; they lie apart, and none is shipped.
         """
         self.cache_folder = cache_folder or default_cache_folder()
         self.shipped_folder = shipped_folder or default_shipped_folder()
+        if lines:
+            self.cache_folder = self.shipped_folder = self.cache_folder / "lines"
+        self.lines = lines
         self.may_trace = may_trace
         self.any_versions = any_versions
         self.on_trace = on_trace
@@ -146,6 +151,7 @@ class TapeStore:
             "compute_capability": list(ask.target.compute_capability),
             "multiprocessors": ask.target.multiprocessors,
             "path": str(self.cache_folder / f"{ask.digest}.tape"),
+            "lines": self.lines,
         }
 
 

@@ -9,10 +9,9 @@ from advisor.errors import AdvisorError
 from advisor.records import Loss, TrainConfig
 from advisor.step.data import Packed, arranged, packed_blocks
 from advisor.train.request import RunRequest
-from advisor.train.rows import RowFormat, Rows, read_rows
+from advisor.train.rows import RowFormat, Rows, held_out_count, read_rows
 from advisor.train.tokens import encoded, what_counts
 
-_HELD_OUT_SHARE = 0.05
 _MOST_HELD_OUT_BLOCKS = 256  # enough for a loss to two digits; more would cost more than they tell
 
 
@@ -50,7 +49,7 @@ def read_texts(request: RunRequest) -> Texts:
     rows = read_rows(request.data)
     if request.evaluation_data is not None:
         return Texts(training=rows, held_out=read_rows(request.evaluation_data), notes=())
-    count = int(len(rows.rows) * _HELD_OUT_SHARE)
+    count = held_out_count(len(rows.rows))
     if not count:
         note = f"no evaluation: 5 % of {len(rows.rows)} examples is none; --eval-data FILE gives some"
         return Texts(training=rows, held_out=None, notes=(note,))

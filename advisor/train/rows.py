@@ -14,6 +14,8 @@ from advisor.units import GIB, MIB, gib
 _LARGEST_FILE_BYTES = 2 * GIB  # all of it is held in memory, as text and then as tokens
 _LONGEST_LINE_BYTES = 16 * MIB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PLAIN_TEXT = ".txt"
+_HELD_OUT_SHARE = 0.05  # of the examples, where no file of their own is given
 
 
 class RowFormat(StrEnum):
@@ -63,7 +65,6 @@ _HOW_TO_CONVERT = {
     ".json": "write one object a line: jq -c '.[]' {name} > {stem}.jsonl",
     ".csv": "load_dataset('csv', data_files='{name}')['train'].to_json('{stem}.jsonl') of `datasets` writes it",
     ".parquet": "load_dataset('parquet', data_files='{name}')['train'].to_json('{stem}.jsonl') of `datasets` writes it",
-    ".txt": "one example a line: jq -cR 'select(length > 0) | {{text: .}}' {name} > {stem}.jsonl",
     ".gz": "unpack it first: gunzip -k {name}",
     ".zst": "unpack it first: zstd -d {name}",
 }
@@ -76,14 +77,17 @@ class _BadRowError(Exception):
 def read_rows(path: Path) -> Rows:
     """All examples of a JSONL file; a byte order mark, blank lines and further keys are tolerated.
 
+    A `.txt` file holds one example a line.
+
     Raises: AdvisorError where the file can't be read, or naming the first line that is no example.
     """
     _check_file(path)
     found: RowFormat | None = None
     rows: list[Row] = []
+    plain = path.suffix.lower() == _PLAIN_TEXT
     for number, raw in _lines(path):
         try:
-            values = _object(raw)
+            values = {"text": _decoded(raw).rstrip("\r\n")} if plain else _object(raw)
             found = _same_format(found, values)
             rows.append(_row(found, values, number))
         except _BadRowError as error:
@@ -95,6 +99,11 @@ def read_rows(path: Path) -> Rows:
     return Rows(path=path, format=found, rows=tuple(rows))
 
 
+def held_out_count(examples: int) -> int:
+    """How many of the examples, the last ones, a run keeps for evaluation."""
+    return int(examples * _HELD_OUT_SHARE)
+
+
 def _check_file(path: Path) -> None:
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -103,11 +112,11 @@ def _check_file(path: Path) -> None:
         raise AdvisorError(f"There is no file {path}.", why=why, fix="give a .jsonl file with --data")
     if not path.is_file():
         raise AdvisorError(f"{path} is not a file.", fix="give one .jsonl file with --data")
-    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+    if path.suffix.lower() not in (".jsonl", ".ndjson", _PLAIN_TEXT):
         how = _HOW_TO_CONVERT.get(path.suffix.lower(), f"a line each, {_FORMATS}")
         raise AdvisorError(
-            f"{path} is not read: training data is JSON Lines, one object a line.",
-            why=f"its name ends in {path.suffix or 'nothing'}, not in .jsonl",
+            f"{path} is not read: training data is JSON Lines, one object a line, or text, one example a line.",
+            why=f"its name ends in {path.suffix or 'nothing'}, not in .jsonl or .txt",
             fix=how.format(name=path.name, stem=path.name.split(".")[0]) if "{name}" in how else how,
         )
     size = path.stat().st_size
@@ -134,13 +143,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _decoded(raw: bytes) -> str:
     if len(raw) > _LONGEST_LINE_BYTES:
         raise _BadRowError(f"it is longer than {_LONGEST_LINE_BYTES // MIB} MiB")
     try:
-        values = json.loads(raw.decode("utf-8"))
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _BadRowError(f"it is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(_decoded(raw))
     except RecursionError as error:
         raise _BadRowError("it nests too deeply") from error
     except ValueError as error:

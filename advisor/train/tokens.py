@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from advisor.errors import AdvisorError
-from advisor.step.data import IGNORED
+from advisor.step.labels import IGNORED
 from advisor.train.rows import Row, RowFormat, Rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Example = tuple[list[int], list[int]]  # input_ids, labels
 
@@ -17,7 +19,7 @@ _AT_ONCE = 512  # rows tokenised in one call, which the tokenizer spreads over t
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
-def encoded(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Iterator[Example]:
+def encoded(rows: Rows, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     """Each row as (input_ids, labels).
 
     text: all tokens count. prompt and completion: the two are tokenised apart, so that the border is
@@ -35,7 +37,7 @@ def encoded(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Iterator[Example]
         yield from make(rows.rows[start : start + _AT_ONCE], tokenizer)
 
 
-def what_counts(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> str:
+def what_counts(rows: Rows, tokenizer: "PreTrainedTokenizerBase") -> str:
     """Which tokens the loss counts, for people."""
     if rows.format is RowFormat.TEXT:
         return "the loss counts every token"
@@ -53,13 +55,13 @@ def marks_assistant(template: str) -> bool:
     return _GENERATION.search(template) is not None
 
 
-def _texts(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[Example]:
+def _texts(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     for ids in _ids([row.text for row in rows], tokenizer):
         whole = _ended(ids, tokenizer)
         yield whole, whole
 
 
-def _completions(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Iterator[Example]:
+def _completions(rows: Sequence[Row], tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     prompts = _ids([row.prompt for row in rows], tokenizer)
     completions = _ids([row.completion for row in rows], tokenizer, special=False)
     end = tokenizer.eos_token_id
@@ -70,7 +72,7 @@ def _completions(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Ite
         yield begin + answer, [IGNORED] * len(begin) + answer
 
 
-def _conversation(rows: Rows, row: Row, tokenizer: PreTrainedTokenizerBase, *, masked: bool) -> Example:
+def _conversation(rows: Rows, row: Row, tokenizer: "PreTrainedTokenizerBase", *, masked: bool) -> Example:
     turns = [{"role": turn.role, "content": turn.content} for turn in row.messages]
     try:
         made: Any = tokenizer.apply_chat_template(
@@ -89,19 +91,19 @@ def _conversation(rows: Rows, row: Row, tokenizer: PreTrainedTokenizerBase, *, m
     return ids, [token if kept else IGNORED for token, kept in pairs]
 
 
-def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase, *, special: bool = True) -> list[list[int]]:
+def _ids(texts: list[str], tokenizer: "PreTrainedTokenizerBase", *, special: bool = True) -> list[list[int]]:
     # Not verbose: a text longer than the model's context is no problem, for it is cut into blocks.
     made = tokenizer(texts, add_special_tokens=special, return_attention_mask=False, verbose=False)
     ids: list[list[int]] = made["input_ids"]
     return ids
 
 
-def _ended(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _ended(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     end = tokenizer.eos_token_id
     return ids if end is None or (ids and ids[-1] == end) else [*ids, end]
 
 
-def _chat_template(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> str:
+def _chat_template(rows: Rows, tokenizer: "PreTrainedTokenizerBase") -> str:
     try:
         template: str = tokenizer.get_chat_template()
     except ValueError as error:

@@ -5,11 +5,11 @@ from statistics import median
 from typing import Any
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.pictures.document import Block, Column, Listing, Paragraph, Section, Table, columns, only, text
 from advisor.profiles.record import Measurement, Outcome
-from advisor.units import gib
-from bench.report.document import Block, Column, Listing, Paragraph, Section, Table, columns, only, text
+from advisor.units import counted, gib
 from bench.report.reading import CardRows
-from bench.report.words import batch, counted, way_words
+from bench.report.words import batch, way_words
 
 _SPREAD = 0.1  # of the timed steps around their median, above which a speed may not be repeatable
 _TOLD = 160  # characters of a reason
