@@ -40,7 +40,7 @@ class Estimator:
         self.store = store
         self._tapes: dict[str, Tape] = {}  # brief ones
         self._programs: dict[str, Program] = {}
-        self._least: dict[tuple[str, Shape], int] = {}
+        self._least: dict[tuple[str, int | None, Shape], int] = {}
         self._outcomes: dict[tuple[str, Shape, int | None], Outcome] = {}
 
     def prepare(self, model: ModelSpec, configs: list[TrainConfig], gpu: GpuSpec | None) -> None:
@@ -78,7 +78,7 @@ class Estimator:
         With `like`, the shape is read off that config's tape: a hint of what to trace, never an answer.
         """
         ask, shape = wanted(model, like or config, gpu), shape_on(config, gpu)
-        key = (ask.digest, shape)
+        key = (ask.digest, ask.config.checkpointed_layers, shape)
         if key not in self._least:
             self._least[key] = least_peak_bytes(self._tape(ask), shape)
         return _interval(config, gpu, "allocated", self._least[key]).low
@@ -120,13 +120,13 @@ class Estimator:
     def _tape(self, ask: Wanted) -> Tape:
         if ask.digest not in self._tapes:
             self._tapes[ask.digest] = brief(self.store.get(ask))
-        return self._tapes[ask.digest]
+        return self._tapes[ask.digest].split_at(ask.config.checkpointed_layers)
 
     def _program(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
         ask = wanted(model, config, gpu)
         tape = self._tape(ask)
         tiles = max(0, tape.further_tiles(config.micro_batch, config.sequence_length))
-        name = f"{ask.digest}+{tiles}"
+        name = f"{ask.digest}+{tiles}+{tape.further_kept}"
         if name not in self._programs:
             self._programs[name] = program(tape, tiles)
         return name, self._programs[name]

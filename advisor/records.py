@@ -40,6 +40,7 @@ class Checkpointing(StrEnum):
     NONE = "none"
     NON_REENTRANT = "non-reentrant"
     REENTRANT = "reentrant"
+    OFFLOADED = "offloaded"  # non-reentrant; the layer's input waits in the host's memory
 
 
 class Attention(StrEnum):
@@ -49,6 +50,14 @@ class Attention(StrEnum):
     SDPA = "sdpa"
     EAGER = "eager"
     FLASH_ATTENTION_2 = "flash_attention_2"
+
+
+class LoraVariant(StrEnum):
+    """What PEFT adds to plain LoRA."""
+
+    NONE = "none"
+    DORA = "dora"  # weight-decomposed: a magnitude for each output feature learns too
+    RSLORA = "rslora"  # rank-stabilised: scaled by the root of the rank
 
 
 class Loss(StrEnum):
@@ -102,6 +111,8 @@ class TrainConfig:
     loop: Loop = Loop.TRAINER
     kbit_prepare: bool = False  # peft.prepare_model_for_kbit_training
     allocator: Allocator = Allocator.DEFAULT
+    checkpointed_layers: int | None = None  # the first so many decoder layers; None: all
+    lora_variant: LoraVariant = LoraVariant.NONE
 
     @property
     def tokens_per_step(self) -> int:
@@ -114,8 +125,14 @@ class TrainConfig:
         return self.micro_batch * self.accumulation_steps
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, in the order of the fields; `config_from_json` reads it back."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        """Plain values, in the order of the fields; `config_from_json` reads it back.
+
+        Fields that came later are left out where they have their default, so that the names of tapes and the rows
+        of profiles that are older than them stay as they are.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        defaults = {f.name: f.default for f in fields(self) if f.name in _LATER}
+        return {k: _plain(v) for k, v in values.items() if k not in defaults or v != defaults[k]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +255,7 @@ _ENUMS: dict[str, type[StrEnum]] = {
     "loss": Loss,
     "loop": Loop,
     "allocator": Allocator,
+    "lora_variant": LoraVariant,
 }
 _INTEGERS = (
     "micro_batch",
@@ -245,7 +263,9 @@ _INTEGERS = (
     "accumulation_steps",
     "trainable_layers",
     "lora_rank",
+    "checkpointed_layers",
 )
+_LATER = ("checkpointed_layers", "lora_variant")
 # Above these a number is a slip of the keyboard, and a trace of it would never end.
 _LARGEST = 1 << 24
 

@@ -48,6 +48,8 @@ CASES = [
     {"method": Method.FULL},
     {"method": Method.FULL, "precision": Precision.FP32, "checkpointing": KEPT},
     {"method": Method.LAST_LAYERS, "trainable_layers": 1, "autocast": Autocast.NONE},
+    {"precision": Precision.NF4, "checkpointing": KEPT, "checkpointed_layers": 1},
+    {"checkpointing": AGAIN, "checkpointed_layers": 2, "loop": Loop.BARE},
 ]
 _STEPS = 2
 _MODEL = facts(num_hidden_layers=3, vocab_size=1003)

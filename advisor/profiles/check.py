@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 from advisor.catalog.names import shown
@@ -9,7 +10,7 @@ from advisor.errors import AdvisorError
 from advisor.profiles import keys
 from advisor.profiles.personal import personal_in
 from advisor.profiles.record import Outcome
-from advisor.records import config_from_json
+from advisor.records import TrainConfig, config_from_json
 
 _LARGEST_FACTS = 1 << 14  # characters
 
@@ -93,10 +94,10 @@ def _check_keys(value: Any, known: keys.Keys, of: str) -> None:
 
 def _check_config(config: dict[str, Any]) -> None:
     try:
-        known = config_from_json(config).to_json()
+        config_from_json(config)
     except AdvisorError as error:
         raise ValueError(f"config: {error.what} {error.why}") from error
-    if unknown := sorted(config.keys() - known.keys()):
+    if unknown := sorted(config.keys() - {f.name for f in fields(TrainConfig)}):
         raise ValueError(f"config has a key {shown(unknown[0])}, which this version does not know")
     for key, text in _leaves(config, "config"):
         if isinstance(text, str) and not keys.is_text(text):

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from advisor.replay.blocks import rounded
 from advisor.replay.shape import Shape, sizes_bytes
-from advisor.tape.events import NO_PART, Event, Op
+from advisor.tape.events import Event, Op
 from advisor.tape.record import TILES, TRACED_TILES, Tape
 
 _MIDDLE_TILE = TILES + TRACED_TILES // 2
@@ -33,9 +33,7 @@ def _copies(tape: Tape, shape: Shape) -> dict[int, int]:
     """How often each repeated part comes beyond the first time."""
     tiles = tape.further_tiles(shape.micro_batch, shape.sequence_length)
     copies = {_MIDDLE_TILE: tiles} if tiles > 0 else {}
-    if tape.template != NO_PART:
-        copies[tape.template] = tape.further_layers
-    return copies
+    return copies | tape.copies
 
 
 def _run(

@@ -7,7 +7,8 @@ from torch import nn
 
 from advisor.simulate.parts import TEMPLATE, Parts
 from advisor.simulate.recorder import Recorder
-from advisor.step.adapt import count_trainable, decoder_layers
+from advisor.step.adapt import count_trainable
+from advisor.step.layers import decoder_layers
 from advisor.step.session import Session
 
 

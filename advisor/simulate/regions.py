@@ -13,7 +13,7 @@ from trl.kernels import chunked_logprob
 
 from advisor.simulate.ledger import Ledger
 from advisor.simulate.recorder import Recorder
-from advisor.step.adapt import decoder_layers
+from advisor.step.layers import decoder_layers
 from advisor.step.observe import Phase
 from advisor.tape.events import NO_PART
 from advisor.tape.record import TILE_TOKENS, TILES

@@ -29,7 +29,7 @@ from advisor.step.data import random_blocks
 from advisor.step.session import Session, build
 from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped
-from advisor.tape.events import NO_PART, Event, lives_are_whole
+from advisor.tape.events import Event, lives_are_whole
 from advisor.tape.record import Tape, unroll
 from advisor.tape.regime import Regime, regime_of
 from advisor.tape.target import Target
@@ -77,22 +77,49 @@ def _traced(
 ) -> Tape:
     model = cut(facts, config, whole=whole)
     for symbols in _shapes(facts, config, regime):
-        plan = _Plan(model, _shaped(config, symbols), symbols, regime.tiled)
+        shaped = replace(_shaped(config, symbols), checkpointed_layers=model.checkpointed_layers)
+        plan = _Plan(model, shaped, symbols, regime.tiled)
         recorded = _record(plan, target)
         if recorded is None:
             continue
         tape = _tape(*recorded, plan, regime.key(config, target))
         # Layers that only their code tells apart show here.
-        return tape if whole or _repeats(tape) else _traced(facts, config, target, regime, whole=True)
+        if not whole and not (_repeats(tape) and _answers(tape, regime)):
+            _check_alone(regime, model.layers)
+            return _traced(facts, config, target, regime, whole=True)
+        return tape.split_at(config.checkpointed_layers)
     raise AdvisorError("No shape tells batch and length from the model's own dimensions.")
 
 
 def _repeats(tape: Tape) -> bool:
-    one_more = replace(tape, layers=tape.traced_layers + tape.period) if tape.template != NO_PART else tape
     try:
-        return lives_are_whole(unroll(one_more, further_tiles=1))
+        return all(lives_are_whole(unroll(one_more, further_tiles=1)) for one_more in _one_more(tape))
     except AdvisorError:
         return False
+
+
+def _answers(tape: Tape, regime: Regime) -> bool:
+    """Whether the tape was cut as its regime says."""
+    return not regime.split[0] or tape.traced_layers == sum(regime.split)
+
+
+def _check_alone(regime: Regime, layers: int) -> None:
+    """Refuse a whole trace under a name that promises other counts of checkpointed layers, too."""
+    if 0 < sum(regime.split) < layers:
+        raise AdvisorError(
+            "This model's layers are not all alike, so one tape can't answer for every count of checkpointed layers.",
+            why="its model_type is known for layers of one kind (advisor/tape/families.toml)",
+            fix="leave out checkpointed_layers; report the model's config.json",
+        )
+
+
+def _one_more(tape: Tape) -> Iterator[Tape]:
+    """The tape of the traced layers, and of one part more for each that can be repeated."""
+    if not tape.copies:
+        yield tape
+    for part in tape.copies:
+        further_kept = int(part == tape.kept_template)
+        yield replace(tape, layers=tape.traced_layers + tape.period, further_kept=further_kept)
 
 
 def _shapes(facts: Mapping[str, Any], config: TrainConfig, regime: Regime) -> Iterator[Symbols]:
@@ -173,7 +200,9 @@ def _tape(
         layers=model.layers,
         traced_layers=model.parts.layers,
         period=model.parts.period,
-        template=TEMPLATE if model.further else NO_PART,
+        template=model.template,
+        kept_template=model.kept_template,
+        kept_layers=model.kept_layers,
         tiled=plan.tiled,
         parameters=count_weights(session.model, model.parts, model.further),
         trainable=count_learning(session.model, model.parts, model.further),

@@ -7,8 +7,9 @@ from transformers import PreTrainedModel
 from transformers.training_args import OptimizerNames
 
 from advisor.errors import AdvisorError, unknown_name
-from advisor.records import Checkpointing, Method, Precision, TrainConfig
+from advisor.records import Checkpointing, LoraVariant, Method, Precision, TrainConfig
 from advisor.step.dtypes import adapter_dtype
+from advisor.step.layers import decoder_layers
 
 _QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 
@@ -64,6 +65,8 @@ def _with_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
         lora_alpha=2 * config.lora_rank,
         lora_dropout=config.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        use_dora=config.lora_variant is LoraVariant.DORA,
+        use_rslora=config.lora_variant is LoraVariant.RSLORA,
         task_type="CAUSAL_LM",
     )
     try:
@@ -91,23 +94,6 @@ def _freeze_all_but_last(model: PreTrainedModel, count: int) -> None:
     model.requires_grad_(requires_grad=False)
     for layer in layers[-count:]:
         layer.requires_grad_(requires_grad=True)
-
-
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The list of the model's decoder layers.
-
-    Raises: AdvisorError where no module list has the length that the config names.
-    """
-    config = getattr(model, "config", None)
-    count = getattr(getattr(config, "get_text_config", lambda: config)(), "num_hidden_layers", 0)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise AdvisorError(
-        "The decoder layers of this model can't be found.",
-        why=f"no list of {count} modules in {type(model).__name__}",
-        fix="use method full or lora without checkpointing, and report the architecture",
-    )
 
 
 def count_trainable(model: nn.Module) -> int:

@@ -8,7 +8,8 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
-from advisor.records import Checkpointing, Loss, TrainConfig
+from advisor.records import Loss, TrainConfig
+from advisor.step.checkpoint import checkpointing_options, keep_last_layers
 from advisor.step.dtypes import autocast_dtype
 from advisor.step.observe import Observer, Phase
 
@@ -56,9 +57,11 @@ def _optimizer(model: Any, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def _enable_checkpointing(model: Any, config: TrainConfig) -> None:
-    if config.checkpointing is not Checkpointing.NONE:
-        reentrant = config.checkpointing is Checkpointing.REENTRANT
-        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    options = checkpointing_options(config)
+    if options is not None:
+        offload = options.pop("offload", False)
+        model.activation_checkpointing_enable(options, offload=offload)
+        keep_last_layers(model, config)
 
 
 def _loss_options(config: TrainConfig) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from advisor.records import Autocast, Checkpointing, Loss, TrainConfig
+from advisor.records import Autocast, Loss, TrainConfig
+from advisor.step.checkpoint import checkpointing_options, keep_last_layers
 from advisor.step.observe import Observer, Phase
 
 
@@ -62,11 +63,15 @@ class _Marks:
         super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
 
 
-class _StepEnds(TrainerCallback):
-    """Tells the observer that the optimizer has stepped."""
+class _Hooks(TrainerCallback):
+    """Tells the observer that the optimizer has stepped; and finishes what the trainer can't be told."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, config: TrainConfig, observer: Observer) -> None:
+        self.config = config
         self.observer = observer
+
+    def on_train_begin(self, *_: Any, **given: Any) -> None:
+        keep_last_layers(given["model"], self.config)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.observer.step_ended()
@@ -109,7 +114,7 @@ def make_trainer(  # noqa: PLR0913 - the trainer's own needs
         eval_dataset=evaluation_data,
         processing_class=tokenizer,
         data_collator=DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id),
-        callbacks=[_StepEnds(observer), *callbacks],
+        callbacks=[_Hooks(config, observer), *callbacks],
     )
     trainer.observer = observer
     trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is for results
@@ -134,14 +139,13 @@ def _arguments(
 
 
 def _shape(config: TrainConfig) -> dict[str, Any]:
-    checkpointed = config.checkpointing is not Checkpointing.NONE
-    reentrant = config.checkpointing is Checkpointing.REENTRANT
+    recomputes = checkpointing_options(config)
     return {
         "per_device_train_batch_size": config.micro_batch,
         "per_device_eval_batch_size": config.micro_batch,
         "gradient_accumulation_steps": config.accumulation_steps,
-        "gradient_checkpointing": checkpointed,
-        "gradient_checkpointing_kwargs": {"use_reentrant": reentrant} if checkpointed else None,
+        "gradient_checkpointing": recomputes is not None,
+        "gradient_checkpointing_kwargs": recomputes,
         "bf16": config.autocast is Autocast.BF16,
         "fp16": config.autocast is Autocast.FP16,
     }

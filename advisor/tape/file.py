@@ -14,6 +14,7 @@ SCHEMA = 2  # 1: gzipped JSON; 2: packed, with parts for layers, periods of laye
 MAGIC = b"advtape"
 
 _COUNTS = ("layers", "traced_layers", "period", "template", "parameters", "trainable")
+_KEPT = ("kept_layers", "kept_template")  # only where some layers are checkpointed and others not
 _MOST_LAYERS = 1 << 10
 _MOST_EVENTS = 1 << 24
 _LARGEST = 1 << 62  # above any count of bytes, operations or weights
@@ -62,6 +63,7 @@ def tape_to_bytes(tape: Tape) -> bytes:
         "versions": tape.versions,
         **{name: getattr(tape, name) for name in _COUNTS},
         "tiled": tape.tiled,
+        **{name: getattr(tape, name) for name in _KEPT if tape.kept_layers},
         "sizes": [_size_to_json(size) for size in tape.sizes],
         "kernels": [
             [k.kind, *([_size_to_json(s) for s in sizes] for sizes in (k.operations, k.moved))]
@@ -91,6 +93,7 @@ def _tape(header: dict[str, Any], numbers: Sequence[int]) -> Tape:
         key=_of(dict, header["key"]),
         versions={_of(str, k): _of(str, v) for k, v in header["versions"].items()},
         **{name: _whole(header[name]) for name in _COUNTS},
+        **{name: _whole(header[name]) for name in _KEPT if name in header},
         tiled=_of(bool, header["tiled"]),
         sizes=_sizes(header["sizes"]),
         kernels=tuple(Kernel(_of(str, k), _sizes(ops), _sizes(moved)) for k, ops, moved in header["kernels"]),
@@ -154,9 +157,12 @@ def _rows(header: dict[str, Any]) -> list[_Row]:
 
 def _checked(tape: Tape) -> Tape:
     layers_agree = 0 < tape.traced_layers <= tape.layers <= _MOST_LAYERS and tape.period > 0
-    if not layers_agree or (tape.layers - tape.traced_layers) % tape.period or tape.template < NO_PART:
+    kept_agree = (
+        0 <= tape.kept_layers <= tape.traced_layers and min(tape.template, tape.kept_template) >= NO_PART
+    )
+    if not (layers_agree and kept_agree) or (tape.layers - tape.traced_layers) % tape.period:
         raise ValueError("its layers do not agree")
-    repeated = sum(event.part == tape.template for event in tape.events) if tape.template != NO_PART else 0
+    repeated = sum(event.part in tape.copies for event in tape.events)
     if repeated * tape.further_layers > _MOST_EVENTS:
         raise ValueError("it repeats more than any model does")
     return tape

@@ -5,7 +5,7 @@ micro-batch and sequence length. `unroll` gives the events of the whole model at
 says how a tape lies on the disk.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from advisor.errors import AdvisorError
@@ -83,7 +83,9 @@ class Label:
 class Tape:
     """One recorded step; see the module's docstring.
 
-    Where layers come in a repeating pattern (local and global attention), `period` layers are one part.
+    Where layers come in a repeating pattern (local and global attention), `period` layers are one part. Where only the
+    first layers are checkpointed those and the others, which keep their activations, have a template each, and the
+    tape answers for every count of them: `split_at` says which.
     """
 
     key: dict[str, Any]  # what it was recorded for
@@ -100,6 +102,25 @@ class Tape:
     labels: tuple[Label, ...]
     phases: tuple[str, ...]
     events: tuple[Event, ...] = field(repr=False)
+    kept_layers: int = 0  # of the traced ones those without checkpointing, where only some have it
+    kept_template: int = NO_PART  # the part that is repeated for more of those
+    further_kept: int = 0  # parts that repeat it; no file says so, for it is not the same for every config
+
+    def split_at(self, checkpointed_layers: int | None) -> "Tape":
+        """The tape for so many checkpointed layers, of those that it answers for."""
+        if self.kept_template == NO_PART or checkpointed_layers is None:
+            return self
+        further = (self.layers - checkpointed_layers - self.kept_layers) // self.period
+        return replace(self, further_kept=further)
+
+    @property
+    def copies(self) -> dict[int, int]:
+        """How often each part that stands for layers that were not traced comes beyond the first time."""
+        copies = {
+            self.template: self.further_layers - self.further_kept,
+            self.kept_template: self.further_kept,
+        }
+        return {part: count for part, count in copies.items() if part != NO_PART}
 
     @property
     def further_layers(self) -> int:
@@ -129,8 +150,8 @@ def unroll(tape: Tape, further_tiles: int = 0) -> list[Event]:
             fix="use a smaller micro_batch or sequence_length",
         )
     events = list(tape.events)
-    if tape.template != NO_PART:
-        events = repeated(events, tape.template, tape.further_layers)
+    for part, count in tape.copies.items():
+        events = repeated(events, part, count)
     if tape.tiled:
         events = repeated(events, TILES + TRACED_TILES // 2, further_tiles)
     return events

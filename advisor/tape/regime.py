@@ -1,10 +1,13 @@
 """Which shapes share a tape: those for which the step runs the same operations in the same order."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
-from advisor.records import Loss, Method, Precision, TrainConfig
+from advisor.records import Checkpointing, Loss, Method, Precision, TrainConfig
 from advisor.tape.record import TILE_TOKENS, TRACED_TILES, loss_tiles
 from advisor.tape.target import Target
 
@@ -15,7 +18,9 @@ _LEAST_BATCH = 13  # a batch to trace with: a prime that divides no dimension of
 _SHORT = 20  # below this a length can't be told from the model's own dimensions
 
 # Fields of a config that change only how often, or with what numbers, the same operations run.
-_NOT_IN_KEY = ("micro_batch", "sequence_length", "allocator")
+_NOT_IN_KEY = ("micro_batch", "sequence_length", "allocator", "checkpointed_layers")
+# Parts that must be traced of layers that are all alike: the first, one before the template, the template, the last.
+EDGE_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,15 @@ class Regime:
 
     `single`: batch 1, where views replace copies. `tiles`: of the chunked loss; from `TRACED_TILES` on they
     repeat. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
-    the one shape that the regime holds, where kernel choice depends on every token; else (0, 0).
+    the one shape that the regime holds, where kernel choice depends on every token; else (0, 0). `split`: layers with
+    and without checkpointing, where only some have it, each at most as many as are traced; else (0, 0).
     """
 
     single: bool
     tiles: int = 0
     window: int = 0
     exact: tuple[int, int] = (0, 0)
+    split: tuple[int, int] = (0, 0)
 
     def longest(self, batch: int) -> int:
         """A sequence length, for a batch of that many, from which down to look for one to trace with."""
@@ -51,6 +58,8 @@ class Regime:
             fields = {k: v for k, v in fields.items() if not k.startswith(("lora_", "adapter_"))}
         if config.method is not Method.LAST_LAYERS:
             fields.pop("trainable_layers")
+        if self.split[0]:
+            fields["split"] = list(self.split)
         return fields | {
             # For few tokens bitsandbytes chooses its 4-bit kernel by the very card.
             "family": target.model if self.exact[0] else target.family,
@@ -71,11 +80,38 @@ def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Re
     quantised = config.precision in (Precision.NF4, Precision.NF4_SINGLE)
     fused = quantised and batch * length <= _FUSED_TOKENS
     # Few tiles and a wide window leave no room for a length and a batch that can be told apart.
+    split = _split(config, facts or {})
     cramped = 0 < tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
     if fused or cramped or length < _SHORT:
-        return Regime(single, exact=(batch, length))
-    return Regime(single, tiles, window)
+        return Regime(single, exact=(batch, length), split=split)
+    return Regime(single, tiles, window, split=split)
 
 
 def _window(facts: Mapping[str, Any]) -> int:
     return int(facts.get("sliding_window") or 0) if facts.get("use_sliding_window", True) else 0
+
+
+def _split(config: TrainConfig, facts: Mapping[str, Any]) -> tuple[int, int]:
+    """Layers with and without checkpointing, as far as they tell one tape from another."""
+    count, layers = config.checkpointed_layers, int(facts.get("num_hidden_layers") or 0)
+    if config.checkpointing is Checkpointing.NONE or count is None or count == layers:
+        return 0, 0
+    if count > layers or not layers_are_alike(facts):
+        return count, layers - count
+    learning = config.trainable_layers if config.method is Method.LAST_LAYERS else 0
+    kept = layers - count
+    learning_there = min(learning, kept)
+    return min(count, EDGE_PARTS + learning - learning_there), min(kept, EDGE_PARTS + learning_there)
+
+
+def layers_are_alike(facts: Mapping[str, Any]) -> bool:
+    """Whether the model's decoder layers are all of one kind, as far as is known of its architecture."""
+    varied = facts.get("use_sliding_window") or len(set(facts.get("layer_types") or ())) > 1
+    return not varied and facts.get("model_type") in alike_model_types()
+
+
+@cache
+def alike_model_types() -> tuple[str, ...]:
+    """Architectures whose decoder layers are all of one kind."""
+    text = files("advisor.tape").joinpath("families.toml").read_text(encoding="utf-8")
+    return tuple(tomllib.loads(text)["alike_layers"]["model_types"])

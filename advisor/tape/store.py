@@ -116,7 +116,7 @@ class TapeStore:
                 fix="run the same question on a machine with the pinned packages",
                 exit_code=ExitCode.ENVIRONMENT,
             )
-        return tape
+        return tape.split_at(ask.config.checkpointed_layers)
 
     def prepare(self, asks: Iterable[Wanted]) -> None:
         """Have every missing tape traced; `get` tells of one that can't be."""
