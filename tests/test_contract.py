@@ -13,6 +13,8 @@ What makes the two comparable, and what is left out:
 * inside a bitsandbytes op only what it gives is counted: its CPU and CUDA kernels have other buffers. The
   simulation calls those workspace, as it calls cuBLAS's; both are left out;
 * a batch counts once it is on the device, not while the loader makes it;
+* what is offloaded to the host would stay where it is on the CPU: here it is copied, and the copy that waits does
+  not count, as the host's memory is not the card's;
 * peft asks whether autocast is on without naming a device, which means CUDA: here it means the CPU;
 * bytes are those of storages, without the allocator's rounding.
 """
@@ -26,7 +28,9 @@ import accelerate.data_loader
 import bitsandbytes.functional
 import pytest
 import torch
+import transformers.modeling_utils
 from simulate_parts import facts, traced
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
@@ -39,7 +43,7 @@ from advisor.step.trainer import RunOptions
 from advisor.step.weights import Shaped, random_weights
 from advisor.tape.events import Op
 
-NONE, KEPT, AGAIN = Checkpointing.NONE, Checkpointing.NON_REENTRANT, Checkpointing.REENTRANT
+NONE, KEPT, AGAIN, OFF = Checkpointing  # offloaded: the last
 CASES = [
     *({"precision": p, "checkpointing": c} for p in (Precision.BF16, Precision.NF4) for c in (NONE, KEPT)),
     {"precision": Precision.NF4, "checkpointing": AGAIN, "autocast": Autocast.NONE},
@@ -50,6 +54,8 @@ CASES = [
     {"method": Method.LAST_LAYERS, "trainable_layers": 1, "autocast": Autocast.NONE},
     {"precision": Precision.NF4, "checkpointing": KEPT, "checkpointed_layers": 1},
     {"checkpointing": AGAIN, "checkpointed_layers": 2, "loop": Loop.BARE},
+    {"precision": Precision.NF4, "checkpointing": OFF, "accumulation_steps": 2},
+    {"method": Method.FULL, "checkpointing": OFF, "checkpointed_layers": 2, "loop": Loop.BARE},
 ]
 _STEPS = 2
 _MODEL = facts(num_hidden_layers=3, vocab_size=1003)
@@ -183,7 +189,19 @@ def _comparable(meter):
             (_SingleProcessDataLoaderIter, "_next_data", loaded),
             (accelerate.data_loader, "send_to_device", sent),
             (torch, "is_autocast_enabled", lambda device="cpu": is_on(device)),
+            (transformers.modeling_utils, "save_on_cpu", _offloading(meter)),
             (bitsandbytes.functional, "name2qmap", {}),  # tables that it keeps for the process
         ):
             stack.enter_context(mock.patch.object(owner, name, new))
         yield
+
+
+def _offloading(meter):
+    def pack(tensor):
+        meter.watching = False
+        try:
+            return tensor.clone()
+        finally:
+            meter.watching = True
+
+    return lambda **_: saved_tensors_hooks(pack, torch.clone)

@@ -28,6 +28,7 @@ from advisor.simulate.attention import sdpa_for
 from advisor.simulate.autocast import install_autocast
 from advisor.simulate.bitsandbytes_cuda import absent_pointers
 from advisor.simulate.device import NAME, simulated_device
+from advisor.simulate.host import offloading
 from advisor.simulate.parts import TEMPLATE
 from advisor.simulate.recorder import Recorder
 from advisor.simulate.subclasses import make_fake_subclass, replacing_apply
@@ -63,6 +64,7 @@ def _patches(card: Recorder) -> list[Any]:
         # A FakeTensor mask counts as tracing, which always builds the whole mask; a card does not.
         patch(transformers.masking_utils, "is_tracing", lambda *_: False),
         patch(transformers.modeling_utils, "caching_allocator_warmup", _warmup(card)),
+        patch(transformers.modeling_utils, "save_on_cpu", offloading(card)),
         # bitsandbytes keeps its code tables for the process; each trace is a process of its own.
         patch(bitsandbytes.functional, "name2qmap", {}),
         patch(TrainingArguments, "_setup_devices", property(_setup_devices)),

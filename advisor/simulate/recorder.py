@@ -241,6 +241,11 @@ class Recorder(TorchDispatchMode):
         kernel = Kernel("matmul", (size((*into.shape, left.shape[-1]), 2),), moved)
         self.ledger.launched(self.ledger.kernels.index(kernel))
 
+    def host_copy(self, tensor: torch.Tensor) -> None:
+        """A copy between the tensor and the host's memory; it passes the bus, not the card's memory."""
+        kernel = Kernel("host", (), (self.symbols.size(tensor.shape, tensor.element_size()),))
+        self.ledger.launched(self.ledger.kernels.index(kernel))
+
     def relabel(self, tensor: torch.Tensor, category: str, module: str) -> None:
         """Say what a live storage is, now that it is known; the part has the layer's number, the name not."""
         self.ledger.relabel(tensor, category, _without_layer(module), self.parts.of_name(module))
