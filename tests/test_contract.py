@@ -35,7 +35,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
-from advisor.records import Attention, Autocast, Checkpointing, Loop, Method, Precision, TrainConfig
+from advisor.records import Attention, Autocast, Checkpointing, Loop, LoraVariant, Method, Precision, TrainConfig
 from advisor.simulate.sums import is_in_place, unshared_holders
 from advisor.step.data import random_blocks
 from advisor.step.session import build
@@ -55,6 +55,9 @@ CASES = [
     {"precision": Precision.NF4, "checkpointing": KEPT, "checkpointed_layers": 1},
     {"checkpointing": AGAIN, "checkpointed_layers": 2, "loop": Loop.BARE},
     {"precision": Precision.NF4, "checkpointing": OFF, "accumulation_steps": 2},
+    {"lora_variant": LoraVariant.DORA, "checkpointing": KEPT, "adapter_dtype": "bf16"},
+    {"lora_variant": LoraVariant.DORA, "precision": Precision.NF4},
+    {"lora_variant": LoraVariant.RSLORA, "autocast": Autocast.NONE},
     {"method": Method.FULL, "checkpointing": OFF, "checkpointed_layers": 2, "loop": Loop.BARE},
 ]
 _STEPS = 2

@@ -1,5 +1,6 @@
 """What FakeTensors can't do that the libraries ask of tensors: to be moved in place, and to be subclassed."""
 
+import copy
 import functools
 import types
 from typing import Any
@@ -51,7 +52,18 @@ def _fake_subclass(cls: type) -> Any:
             setattr(subclass, name, _rebound(member, subclass))
     if cls is bitsandbytes.nn.Int8Params:
         subclass._quantize = _quantize_int8
+    if cls is bitsandbytes.nn.Params4bit:
+        subclass.__deepcopy__ = _deepcopy_4bit
     return subclass
+
+
+def _deepcopy_4bit(parameter: Any, _memo: dict[int, Any]) -> Any:
+    """`Params4bit.__deepcopy__`, which begins with a tensor of no data: a fake can't be made so."""
+    copied = make_fake_subclass(bitsandbytes.nn.Params4bit, parameter.data)
+    copied.__setstate__(parameter.__getstate__())
+    copied.quant_state = copy.deepcopy(parameter.quant_state)
+    copied.data = copy.deepcopy(parameter.data)
+    return copied
 
 
 def _quantize_int8(parameter: Any, device: torch.device) -> Any:

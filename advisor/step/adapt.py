@@ -11,6 +11,7 @@ from advisor.records import Checkpointing, LoraVariant, Method, Precision, Train
 from advisor.step.dtypes import adapter_dtype
 from advisor.step.layers import decoder_layers
 
+_MAGNITUDE = "lora_magnitude_vector"  # PEFT's name for what DoRA learns beside the two matrices
 _QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 
 
@@ -48,13 +49,14 @@ def cast_adapters(model: nn.Module, config: TrainConfig) -> None:
     """Give the adapters the dtype that the config asks for.
 
     PEFT makes them fp32 over a 16-bit base and TRL casts them to bf16 over a quantised one, whatever
-    the autocast dtype; so this runs after each of them.
+    the autocast dtype; so this runs after each of them. DoRA's magnitudes stay fp32, as both leave them: a step of
+    theirs is smaller than bf16 can show (trl 1.16, sft_trainer.py).
     """
     if config.method is not Method.LORA:
         return
     wanted = adapter_dtype(config)
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.dtype != wanted:
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype != wanted and _MAGNITUDE not in name:
             parameter.data = parameter.data.to(wanted)
 
 
