@@ -15,6 +15,8 @@ What makes the two comparable, and what is left out:
 * a batch counts once it is on the device, not while the loader makes it;
 * what is offloaded to the host would stay where it is on the CPU: here it is copied, and the copy that waits does
   not count, as the host's memory is not the card's;
+* bitsandbytes' 8-bit code tables are made on the host: they count once they are copied to the device;
+* torch's own optimizers (but the fused one) work through lists of weights on a card, and not on the CPU;
 * peft asks whether autocast is on without naming a device, which means CUDA: here it means the CPU;
 * bytes are those of storages, without the allocator's rounding.
 """
@@ -29,6 +31,7 @@ import bitsandbytes.functional
 import pytest
 import torch
 import transformers.modeling_utils
+from bitsandbytes.optim.optimizer import Optimizer8bit
 from simulate_parts import facts, traced
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -59,6 +62,7 @@ CASES = [
     {"lora_variant": LoraVariant.DORA, "precision": Precision.NF4},
     {"lora_variant": LoraVariant.RSLORA, "autocast": Autocast.NONE},
     {"method": Method.FULL, "checkpointing": OFF, "checkpointed_layers": 2, "loop": Loop.BARE},
+    *({"optimizer": name} for name in ("adafactor", "sgd", "adamw_8bit", "lion_8bit", "lion_32bit")),
 ]
 _STEPS = 2
 _MODEL = facts(num_hidden_layers=3, vocab_size=1003)
@@ -193,6 +197,7 @@ def _comparable(meter):
             (accelerate.data_loader, "send_to_device", sent),
             (torch, "is_autocast_enabled", lambda device="cpu": is_on(device)),
             (transformers.modeling_utils, "save_on_cpu", _offloading(meter)),
+            (Optimizer8bit, "fill_qmap", _host_tables(meter)),
             (bitsandbytes.functional, "name2qmap", {}),  # tables that it keeps for the process
         ):
             stack.enter_context(mock.patch.object(owner, name, new))
@@ -208,3 +213,28 @@ def _offloading(meter):
             meter.watching = True
 
     return lambda **_: saved_tensors_hooks(pack, torch.clone)
+
+
+class _OnHost:
+    """A table in the host's memory; to be used it is copied to the device."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def to(self, _):
+        return self.table.clone()
+
+
+def _host_tables(meter):
+    fill = Optimizer8bit.fill_qmap
+
+    def filled(optimizer):
+        meter.watching = False
+        try:
+            fill(optimizer)
+        finally:
+            meter.watching = True
+        for name, table in optimizer.name2qmap.items():
+            optimizer.name2qmap[name] = _OnHost(table)
+
+    return filled

@@ -43,6 +43,10 @@ def cuda_kernels(target: Target) -> dict[str, Kernel]:
     cuda = _execute("cuda", kernels)  # CUDA's own replace the defaults
     card = (target.multiprocessors, *target.compute_capability)
     cuda._gpu_dispatch_props = lambda _: card
+    # The one default that bitsandbytes 0.50 registers beside the op itself, under no name.
+    dequantise = torch.ops.bitsandbytes.int8_vectorwise_dequant.default
+    by_default = functools.partial(dequantise._op_dk, torch._C.DispatchKey.CompositeExplicitAutograd)
+    kernels.setdefault(dequantise.name(), by_default)
     return kernels
 
 
