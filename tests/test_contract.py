@@ -38,7 +38,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
-from advisor.records import Attention, Autocast, Checkpointing, Loop, LoraVariant, Method, Precision, TrainConfig
+from advisor.records import (
+    Attention,
+    Autocast,
+    Checkpointing,
+    Loop,
+    LoraVariant,
+    Method,
+    Precision,
+    TrainConfig,
+)
 from advisor.simulate.sums import is_in_place, unshared_holders
 from advisor.step.data import random_blocks
 from advisor.step.session import build

@@ -29,6 +29,6 @@ def offloading(card: Recorder) -> Callable[..., saved_tensors_hooks]:
         return arrived
 
     def save_on_cpu(**_: Any) -> saved_tensors_hooks:
-        return saved_tensors_hooks(pack, unpack)  # type: ignore[no-untyped-call]
+        return saved_tensors_hooks(pack, unpack)
 
     return save_on_cpu

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from advisor.records import Checkpointing, Loss, LoraVariant, Method, Precision, TrainConfig
+from advisor.records import Checkpointing, LoraVariant, Loss, Method, Precision, TrainConfig
 from advisor.tape.record import TILE_TOKENS, TRACED_TILES, loss_tiles
 from advisor.tape.target import Target
 
