@@ -19,7 +19,7 @@ from advisor.pictures.document import (
 )
 from advisor.pictures.html import to_html
 from advisor.records import GpuSpec
-from advisor.tape.store import installed_versions
+from advisor.tape.versions import installed_versions
 from advisor.units import gib, size
 
 STRETCHES = 180  # of the run, each with its highest moment

@@ -16,7 +16,7 @@ from advisor.plan.room import checked_risk, room_bytes
 from advisor.plan.search import Clock, Examined, Question, Search, is_free
 from advisor.plan.stretch import stretch
 from advisor.records import GpuSpec, ModelSpec
-from advisor.tape.store import installed_versions
+from advisor.tape.versions import installed_versions
 from advisor.units import gib
 
 _LONGEST_HALVINGS = 4  # when nothing fits, how often to halve the sequence to find what would

@@ -20,8 +20,8 @@ from advisor.records import (
     Reason,
     TrainConfig,
 )
-from advisor.tape.store import installed_versions
 from advisor.tape.target import target_of
+from advisor.tape.versions import installed_versions
 from advisor.units import gib
 
 _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy, log-softmax; transformers 5
@@ -42,7 +42,7 @@ def choices(ask: Question, found: Examined, lost: Sequence[Alternative]) -> Iter
         f"{config.micro_batch} x {config.accumulation_steps} = {config.effective_batch} sequences a step",
     )
     yield _choice("sequence length", f"{config.sequence_length:,}", *_why_length(model, options, config))
-    yield _choice("checkpointing", config.checkpointing.value, *_why_checkpointing(options, config, lost))
+    yield _choice("checkpointing", config.recomputed, *_why_checkpointing(options, config, lost))
     yield _choice("optimizer", config.optimizer, *_why_optimizer(options, config))
     if config.method is Method.LORA:
         yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora(options, config))
@@ -186,6 +186,8 @@ def _why_loss(model: ModelSpec, options: PlanOptions, config: TrainConfig) -> tu
     whole = _LOGITS_BYTES * tokens * int(model.config["vocab_size"])
     if config.loss is Loss.CHUNKED:
         return "chunked", f"TRL's tiles; whole logits would take {gib(whole)}"
+    if config.loss is Loss.LIGER:
+        return "asked", f"Liger's tiles and kernels; whole logits would take {gib(whole)}"
     code = "faster" if options.loss is None else "asked"
     return code, f"whole logits, about {gib(whole)}"
 
