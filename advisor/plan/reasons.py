@@ -140,6 +140,10 @@ def _why_checkpointing(
         return "asked", "asked for"
     if config.checkpointing is Checkpointing.NONE:
         return "not-needed", "all activations fit, so no layer is computed twice"
+    if config.checkpointed_layers is not None:
+        whole = [a for a in lost if a.label.endswith("with all layers checkpointed")]
+        slower = f"with all: {whole[0].reason.text}" if whole else "fewer do not fit"
+        return "some-layers", f"the other layers' activations fit beside; {slower}"
     without = [a for a in lost if a.label.endswith("without checkpointing")]
     code, needs = "needed", "keeps one layer's activations"
     if without and without[0].reason.code == "needs-checkpointing":

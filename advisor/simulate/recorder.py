@@ -255,12 +255,7 @@ class Recorder(TorchDispatchMode):
         """A kernel that is not torch's, on whatever tensors are among its arguments."""
         touched = [arg for arg in args if isinstance(arg, torch.Tensor)]
         moved = kernels.summed(self.symbols.size(t.shape, t.element_size()) for t in touched)
-        self.ledger.launched(self.ledger.kernels.index(Kernel("elementwise", (), moved)))
-
-    def host_copy(self, tensor: torch.Tensor) -> None:
-        """A copy between the tensor and the host's memory; it passes the bus, not the card's memory."""
-        kernel = Kernel("host", (), (self.symbols.size(tensor.shape, tensor.element_size()),))
-        self.ledger.launched(self.ledger.kernels.index(kernel))
+        self._launch(Kernel("elementwise", (), moved))
 
     def relabel(self, tensor: torch.Tensor, category: str, module: str) -> None:
         """Say what a live storage is, now that it is known; the part has the layer's number, the name not."""

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from advisor.plan.document import PlannedRun
 from advisor.records import TrainConfig
-from advisor.step.data import IGNORED
+from advisor.step.labels import IGNORED
 from advisor.train.card import release_cache
 from advisor.train.meter import Meter, measured_figures
 from advisor.units import gib
