@@ -4,12 +4,12 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.training_args import OptimizerNames
 
-from advisor.errors import AdvisorError, unknown_name
+from advisor.errors import AdvisorError
 from advisor.records import Checkpointing, LoraVariant, Method, Precision, TrainConfig
 from advisor.step.dtypes import adapter_dtype
 from advisor.step.layers import decoder_layers
+from advisor.step.optimizers import check_optimizer
 
 _MAGNITUDE = "lora_magnitude_vector"  # PEFT's name for what DoRA learns beside the two matrices
 _QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
@@ -18,13 +18,9 @@ _QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 def check_trainable(config: TrainConfig) -> None:
     """Refuse what can't learn.
 
-    Raises: AdvisorError for full or last-layers training of quantised weights, and an unknown optimizer.
+    Raises: AdvisorError for full or last-layers training of quantised weights, and an optimizer that is not there.
     """
-    known = [name.value for name in OptimizerNames]
-    if config.optimizer not in known:
-        raise unknown_name(
-            "optimizer", config.optimizer, known, fix="use one of transformers' names for `optim`"
-        )
+    check_optimizer(config.optimizer)
     if config.method is not Method.LORA and config.precision in _QUANTISED:
         raise AdvisorError(
             f"{config.method.value} training can't update {config.precision.value} weights.",

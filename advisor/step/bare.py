@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
 
 from advisor.records import Loss, TrainConfig
 from advisor.step.checkpoint import checkpointing_options, keep_last_layers
 from advisor.step.dtypes import autocast_dtype
 from advisor.step.observe import Observer, Phase
+from advisor.step.optimizers import optimizer_class
 
 
 def run_bare_loop(  # noqa: PLR0913 - what a loop needs
@@ -49,8 +49,7 @@ def run_bare_loop(  # noqa: PLR0913 - what a loop needs
 
 
 def _optimizer(model: Any, config: TrainConfig) -> torch.optim.Optimizer:
-    arguments = TrainingArguments(output_dir="unused", optim=config.optimizer, use_cpu=True)
-    kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    kind, options = optimizer_class(config.optimizer, model)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer: torch.optim.Optimizer = kind(learning, **options)
     return optimizer
