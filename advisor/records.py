@@ -124,6 +124,16 @@ class TrainConfig:
         """Sequences behind one optimizer step."""
         return self.micro_batch * self.accumulation_steps
 
+    @property
+    def recomputed(self) -> str:
+        """The kind of checkpointing in words, and of how many layers where not of all."""
+        some = self.checkpointing is not Checkpointing.NONE and self.checkpointed_layers is not None
+        return (
+            f"{self.checkpointing.value}, first {self.checkpointed_layers} layers"
+            if some
+            else self.checkpointing.value
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, in the order of the fields; `config_from_json` reads it back.
 

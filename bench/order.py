@@ -15,7 +15,7 @@ from bench.request import Request
 _DOUBLING = 0.25
 _CHOICES = (
     *("method", "precision", "autocast", "checkpointing", "optimizer", "attention", "loss", "loop"),
-    *("adapter_dtype", "kbit_prepare", "allocator"),
+    *("adapter_dtype", "kbit_prepare", "allocator", "checkpointed_layers", "lora_variant"),
 )
 
 Points = np.ndarray[tuple[int, int], np.dtype[np.float64]]

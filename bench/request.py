@@ -44,13 +44,13 @@ def label(request: Request) -> str:
         f"{config.method.value} {config.precision.value}",
         f"{config.micro_batch} x {config.sequence_length:,}"
         + (f" x {config.accumulation_steps}" if config.accumulation_steps > 1 else ""),
-        config.checkpointing.value,
+        config.recomputed,
         config.loss.value,
     ]
     plain = TrainConfig()
     words += [
         str(getattr(config, name))
-        for name in ("optimizer", "attention", "loop", "allocator")
+        for name in ("optimizer", "lora_variant", "attention", "loop", "allocator")
         if getattr(config, name) != getattr(plain, name)
     ]
     return " · ".join(words)

@@ -145,7 +145,7 @@ def _line(row: Measurement, live: set[str]) -> str:
         row.model,
         f"{config.method.value} {config.precision.value}",
         f"{config.micro_batch} x {config.sequence_length} x {config.accumulation_steps}",
-        f"{config.checkpointing.value} {config.loss.value} {config.optimizer}",
+        f"{config.recomputed} {config.loss.value} {config.optimizer}",
         row.measured_at[:10],
     ]
     return "  ".join(words)

@@ -47,9 +47,7 @@ def choices(  # noqa: PLR0913 - what a choice may rest on
         f"{config.micro_batch} x {config.accumulation_steps} = {config.effective_batch} sequences a step",
     )
     yield _choice("sequence length", f"{config.sequence_length:,}", *_why_length(config))
-    yield _choice(
-        "checkpointing", config.checkpointing.value, *_why_checkpointing(options, config, on_the_way)
-    )
+    yield _choice("checkpointing", config.recomputed, *_why_checkpointing(options, config, on_the_way))
     yield _choice("optimizer", config.optimizer, *_why_optimizer(config))
     if config.method is Method.LORA:
         yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora())

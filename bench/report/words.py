@@ -28,6 +28,8 @@ _PHRASES = {
     "adapter_dtype": "{} adapters",
     "attention": "{} attention",
     "trainable_layers": "{} layers",
+    "checkpointed_layers": "first {} layers checkpointed",
+    "lora_variant": "{}",
 }
 _METHODS = {Method.LORA: "LoRA", Method.FULL: "full", Method.LAST_LAYERS: "last layers"}
 
