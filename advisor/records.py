@@ -65,6 +65,7 @@ class Loss(StrEnum):
 
     STOCK = "stock"  # transformers' own: whole logits, upcast to fp32
     CHUNKED = "chunked"  # TRL's: tiles of the logits
+    LIGER = "liger"  # liger-kernel's, with its kernels for norms, rotary positions and the MLP
 
 
 class Loop(StrEnum):

@@ -8,7 +8,7 @@ most that are alive within it.
 
 What makes the two comparable, and what is left out:
 
-* attention is eager and the loss is transformers' own: a CPU and a CUDA card run other kernels for the fused
+* attention is eager and the loss is transformers' own or Liger's: a CPU and a CUDA card run other kernels for the fused
   attention and for TRL's tiles;
 * inside a bitsandbytes op only what it gives is counted: its CPU and CUDA kernels have other buffers. The
   simulation calls those workspace, as it calls cuBLAS's; both are left out;
@@ -17,13 +17,16 @@ What makes the two comparable, and what is left out:
   not count, as the host's memory is not the card's;
 * bitsandbytes' 8-bit code tables are made on the host: they count once they are copied to the device;
 * torch's own optimizers (but the fused one) work through lists of weights on a card, and not on the CPU;
+* Liger's own Python runs on real tensors, without the Triton kernels that it launches, and takes the CPU for CUDA;
 * peft asks whether autocast is on without naming a device, which means CUDA: here it means the CPU;
 * bytes are those of storages, without the allocator's rounding.
 """
 
+import logging
 import tempfile
 import weakref
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from unittest import mock
 
 import accelerate.data_loader
@@ -32,22 +35,25 @@ import pytest
 import torch
 import transformers.modeling_utils
 from bitsandbytes.optim.optimizer import Optimizer8bit
-from simulate_parts import facts, traced
+from simulate_parts import H200, facts, traced
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data.dataloader import _SingleProcessDataLoaderIter
 
+import advisor.step.session
 from advisor.records import (
     Attention,
     Autocast,
     Checkpointing,
     Loop,
     LoraVariant,
+    Loss,
     Method,
     Precision,
     TrainConfig,
 )
+from advisor.simulate.liger import without_triton
 from advisor.simulate.sums import is_in_place, unshared_holders
 from advisor.step.data import random_blocks
 from advisor.step.session import build
@@ -71,6 +77,8 @@ CASES = [
     {"lora_variant": LoraVariant.DORA, "precision": Precision.NF4},
     {"lora_variant": LoraVariant.RSLORA, "autocast": Autocast.NONE},
     {"method": Method.FULL, "checkpointing": OFF, "checkpointed_layers": 2, "loop": Loop.BARE},
+    {"loss": Loss.LIGER, "precision": Precision.NF4, "checkpointing": KEPT},
+    {"loss": Loss.LIGER, "method": Method.FULL, "accumulation_steps": 2},
     *({"optimizer": name} for name in ("adafactor", "sgd", "adamw_8bit", "lion_8bit", "lion_32bit")),
 ]
 _STEPS = 2
@@ -210,6 +218,7 @@ def _comparable(meter):
             (bitsandbytes.functional, "name2qmap", {}),  # tables that it keeps for the process
         ):
             stack.enter_context(mock.patch.object(owner, name, new))
+        stack.enter_context(_liger_on_cpu())
         yield
 
 
@@ -247,3 +256,19 @@ def _host_tables(meter):
             optimizer.name2qmap[name] = _OnHost(table)
 
     return filled
+
+
+@contextmanager
+def _liger_on_cpu():
+    card = {
+        "get_device_capability": lambda *_: H200.compute_capability,
+        "get_device_properties": lambda *_: SimpleNamespace(multi_processor_count=H200.multiprocessors),
+    }
+    with ExitStack() as stack:
+        # Who captures log records keeps what they hold: here an error, with the tensors of its frames.
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable()
+        stack.enter_context(mock.patch.object(advisor.step.session, "check_loss"))
+        for name, new in card.items():
+            stack.enter_context(mock.patch.object(torch.cpu, name, new, create=True))
+        yield stack.enter_context(without_triton("cpu", lambda _: None))

@@ -13,10 +13,10 @@ from advisor.tape.store import (
     TapeStore,
     default_cache_folder,
     default_shipped_folder,
-    installed_versions,
     tracer_fingerprint,
     wanted,
 )
+from advisor.tape.versions import installed_versions
 from bench.ship_tapes import MODELS, shipped
 
 TINY = {

@@ -9,7 +9,7 @@ from advisor.plan.document import Alternative, Card, Model, Plan
 from advisor.plan.lanes import Lane, PlanOptions, lanes
 from advisor.plan.reasons import assumptions, choices
 from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Reason, TrainConfig
-from advisor.tape.store import installed_versions
+from advisor.tape.versions import installed_versions
 from advisor.units import gib
 
 # Tokens in a micro-batch beyond which a larger one hardly trains faster. On an H200, 8B NF4 with

@@ -16,8 +16,8 @@ from advisor.records import (
     Reason,
     TrainConfig,
 )
-from advisor.tape.store import installed_versions
 from advisor.tape.target import target_of
+from advisor.tape.versions import installed_versions
 from advisor.units import gib
 
 _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy, log-softmax; transformers 5
@@ -159,6 +159,8 @@ def _why_loss(model: ModelSpec, config: TrainConfig) -> tuple[str, str]:
     whole = _LOGITS_BYTES * tokens * int(model.config["vocab_size"])
     if config.loss is Loss.CHUNKED:
         return "chunked", f"TRL's tiles; whole logits would take {gib(whole)}"
+    if config.loss is Loss.LIGER:
+        return "asked", f"Liger's tiles and kernels; whole logits would take {gib(whole)}"
     return "asked", f"whole logits, about {gib(whole)}"
 
 

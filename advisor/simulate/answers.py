@@ -22,6 +22,8 @@ def answer(card: "Recorder", name: str, args: tuple[Any, ...]) -> tuple[bool, An
     """(True, the value) where the question is one that only data could answer."""
     if name == "aten::_local_scalar_dense":
         return True, _scalar(args[0], card)
+    if name == "aten::equal":
+        return True, _equal(args[0], args[1], card)
     if name == "aten::nonzero":
         return True, _nonzero(args[0], card)
     if name == "aten::index.Tensor" and _by_mask(args):
@@ -34,6 +36,13 @@ def _scalar(tensor: torch.Tensor, card: "Recorder") -> bool | int | float:
         # The one yes-or-no question inside bitsandbytes' kernels is whether there are outliers.
         return INT8_OUTLIER_COLUMNS > 0 if card.in_quantised_kernel else True
     return 0.0 if tensor.is_floating_point() else 1
+
+
+def _equal(left: torch.Tensor, right: torch.Tensor, card: "Recorder") -> bool:
+    """No: Liger asks whether the gradient of its loss is 1, and the trainers scale it. CUDA compares and reduces."""
+    with card:
+        torch.eq(left, right).all()
+    return False
 
 
 def _by_mask(args: tuple[Any, ...]) -> bool:

@@ -189,13 +189,22 @@ def _is_autocast_enabled(device_type: str = NAME) -> bool:
     return bool(_real_is_autocast_enabled(device_type))
 
 
+_real_tensor = torch.tensor
+
+
+def _tensor_by_copy(*args: Any, **kwargs: Any) -> torch.Tensor:
+    torch._C._set_only_lift_cpu_tensors(True)  # noqa: FBT003 - of this thread, which may be the engine's
+    return _real_tensor(*args, **kwargs)
+
+
 @contextmanager
 def _values_by_copy() -> Iterator[None]:
     """Numbers that become a tensor are written on the CPU, then copied to the card, as torch does it for CUDA."""
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # noqa: FBT003 - torch's signature
     try:
-        yield
+        with mock.patch.object(torch, "tensor", _tensor_by_copy):
+            yield
     finally:
         torch._C._set_only_lift_cpu_tensors(before)
 

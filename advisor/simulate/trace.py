@@ -2,15 +2,16 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from advisor.errors import AdvisorError
-from advisor.records import TrainConfig
+from advisor.records import Loss, TrainConfig
 from advisor.simulate.device import simulated_device
+from advisor.simulate.liger import simulated_liger
 from advisor.simulate.naming import (
     count_learning,
     count_weights,
@@ -33,9 +34,9 @@ from advisor.tape.events import Event, lives_are_whole
 from advisor.tape.record import Tape, unroll
 from advisor.tape.regime import Regime, regime_of
 from advisor.tape.target import Target
+from advisor.tape.versions import installed_version, packages_of
 
 _STEPS = 2  # the first makes the optimizer's states, the second shows a step that has them
-_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event
     with (
         tempfile.TemporaryDirectory() as directory,
         simulated_libraries(card),
+        simulated_liger(card) if config.loss is Loss.LIGER else nullcontext(),
         card,
         watch_adapters(card),
         watch_optimizer(card),
@@ -196,7 +198,7 @@ def _tape(
     ledger, model = card.ledger, plan.cut
     return Tape(
         key=key,
-        versions={name: version(name).partition("+")[0] for name in _PACKAGES},
+        versions={name: installed_version(name) for name in packages_of(plan.config)},
         layers=model.layers,
         traced_layers=model.parts.layers,
         period=model.parts.period,

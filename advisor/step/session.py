@@ -9,10 +9,12 @@ from datasets import Dataset
 from peft import PeftModel
 from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Trainer, TrainerCallback
+from transformers.integrations.liger import apply_liger_kernel
 
 from advisor.records import Loop, Loss, TrainConfig
 from advisor.step.adapt import adapt, cast_adapters, check_trainable
 from advisor.step.bare import run_bare_loop
+from advisor.step.liger import check_has_kernels, check_loss
 from advisor.step.load import load_model
 from advisor.step.observe import Observer, Phase
 from advisor.step.trainer import RunOptions, make_trainer
@@ -87,8 +89,10 @@ def build(  # noqa: PLR0913 - each is one ingredient of a run
     Raises: AdvisorError where the model can't be loaded or the method can't train it.
     """
     check_trainable(config)
+    check_loss(config.loss, device)
     observer.mark(Phase.LOAD)
     model: Any = load_model(source, config, device, observer)
+    check_has_kernels(model, config.loss)
     observer.mark(Phase.PREPARE)
     model = adapt(model, config)
     trainer = None
@@ -107,6 +111,8 @@ def build(  # noqa: PLR0913 - each is one ingredient of a run
         cast_adapters(model, config)
     elif config.loss is Loss.CHUNKED:
         _use_chunked_loss(model)
+    elif config.loss is Loss.LIGER:
+        apply_liger_kernel(model, None)
     return Session(config, options, model, train_data, device, observer, trainer)
 
 

@@ -125,7 +125,7 @@ def _arguments(
     config: TrainConfig, options: RunOptions, *, use_cpu: bool, chunked: bool
 ) -> TrainingArguments:
     values = _shape(config) | _schedule(options) | _quiet(options)
-    values |= {"use_cpu": use_cpu, "optim": config.optimizer}
+    values |= {"use_cpu": use_cpu, "optim": config.optimizer, "use_liger_kernel": config.loss is Loss.LIGER}
     if not chunked:
         return TrainingArguments(**values)
     arguments: TrainingArguments = SFTConfig(

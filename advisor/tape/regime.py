@@ -84,7 +84,8 @@ def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Re
     # Few tiles and a wide window leave no room for a length and a batch that can be told apart.
     split = _split(config, facts or {})
     cramped = 0 < tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
-    if fused or cramped or length < _SHORT:
+    # Liger's tiles are powers of two, and how many there are hangs on the batch, the vocabulary and the width.
+    if fused or cramped or length < _SHORT or config.loss is Loss.LIGER:
         return Regime(single, exact=(batch, length), split=split)
     return Regime(single, tiles, window, split=split)
 

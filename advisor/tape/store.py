@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from advisor.tape.record import Tape
 from advisor.tape.regime import regime_of
 from advisor.tape.target import Target, target_of
 from advisor.tape.tracers import Tracers
+from advisor.tape.versions import installed_version, packages_of
 
 _TRACING = ("simulate", "step", "tape")  # the parts of this package that make tapes
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 # What a config.json says that changes nothing of a step.
 _IDLE_FACTS = ("_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache")
 
@@ -87,13 +86,13 @@ class TapeStore:
             return self._tapes[ask.digest]
         for path in (self._shipped.get(ask.digest), self.cache_folder / f"{ask.digest}.tape"):
             tape = _readable(path) if path else None
-            if tape is not None and tape.key == ask.key and self._is_current(tape):
+            if tape is not None and tape.key == ask.key and self._is_current(tape, ask.config):
                 self._tapes[ask.digest] = tape
                 return tape
         return None
 
-    def _is_current(self, tape: Tape) -> bool:
-        return self.any_versions or tape.versions == installed_versions()
+    def _is_current(self, tape: Tape, config: TrainConfig) -> bool:
+        return self.any_versions or tape.versions == {n: installed_version(n) for n in packages_of(config)}
 
     @cached_property
     def _shipped(self) -> dict[str, Path]:
@@ -157,19 +156,6 @@ def _readable(path: Path) -> Tape | None:
         return load_tape(path)
     except AdvisorError:
         return None  # it will be traced again and replaced
-
-
-@cache
-def installed_versions() -> dict[str, str]:
-    """Version of each package whose code a tape records, without a build's local mark (`+cpu`)."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name).partition("+")[0]
-    except PackageNotFoundError:
-        return "absent"
 
 
 def default_cache_folder() -> Path:
