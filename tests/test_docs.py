@@ -15,6 +15,7 @@ COMMANDS = (
     "plan",
     "method",
     "data",
+    "models",
     "estimate",
     "run",
     "verify",
