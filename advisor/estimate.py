@@ -5,10 +5,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from advisor.records import Basis, ByteInterval, Estimate, GpuSpec, ModelSpec, TrainConfig
+from advisor.pace import Pace, pace_of
+from advisor.records import Basis, ByteInterval, Estimate, GpuSpec, Interval, ModelSpec, TrainConfig
 from advisor.replay.allocated import least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
+from advisor.replay.clock import HostPace, step_time
 from advisor.replay.memory import (
     Outcome,
     Program,
@@ -18,6 +20,7 @@ from advisor.replay.memory import (
     replay,
 )
 from advisor.replay.shape import Shape
+from advisor.replay.work import Work, at_shape, work
 from advisor.tape.record import Tape
 from advisor.tape.store import TapeStore, Wanted, wanted
 from advisor.units import GIB
@@ -39,6 +42,8 @@ class Estimator:
         """Tapes come from the store."""
         self.store = store
         self._tapes: dict[str, Tape] = {}  # brief ones
+        self._works: dict[str, Work] = {}
+        self._paces: dict[str, Pace] = {}
         self._programs: dict[str, Program] = {}
         self._least: dict[tuple[str, int | None, Shape], int] = {}
         self._outcomes: dict[tuple[str, Shape, int | None], Outcome] = {}
@@ -94,6 +99,7 @@ class Estimator:
         shape = shape_on(config, gpu)
         outcome = self.outcome(model, config, gpu)
         reserved = reserved_interval(config, gpu, outcome)
+        step = None if gpu is None else self.step_seconds(model, config, gpu)
         return Estimate(
             basis=Basis.SIMULATED,
             static_bytes=outcome.static_bytes,
@@ -103,6 +109,33 @@ class Estimator:
             peak_device_bytes=None if gpu is None else _on_device(reserved, gpu),
             phases=tuple(outcome.phase_allocated_bytes.items()),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
+            step_seconds=step,
+            tokens_per_second=step and _tokens_per_second(config, step),
+        )
+
+    def step_seconds(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec) -> Interval:
+        """Seconds of one optimizer step, all of its micro-batches.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        ask = wanted(model, config, gpu)
+        tape = self._tape(ask)
+        sized = at_shape(self._works[ask.digest], tape, config.micro_batch, config.sequence_length)
+        pace = self._pace(gpu)
+
+        def seconds(host: HostPace) -> float:
+            return step_time(
+                sized,
+                pace.card,
+                host,
+                accumulation_steps=config.accumulation_steps,
+                checkpointing=config.checkpointing.value,
+            ).seconds
+
+        return Interval(
+            value=seconds(pace.host),
+            low=seconds(pace.fast_host) * pace.low,
+            high=seconds(pace.slow_host) * pace.high,
         )
 
     def shares_at_peak(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[Share, ...]:
@@ -117,9 +150,15 @@ class Estimator:
         _, made = self._program(model, config, gpu)
         return timeline(made, shape_on(config, gpu), stretches)
 
+    def _pace(self, gpu: GpuSpec) -> Pace:
+        if gpu.slug not in self._paces:
+            self._paces[gpu.slug] = pace_of(gpu)
+        return self._paces[gpu.slug]
+
     def _tape(self, ask: Wanted) -> Tape:
         if ask.digest not in self._tapes:
-            self._tapes[ask.digest] = brief(self.store.get(ask))
+            whole = self.store.get(ask)
+            self._tapes[ask.digest], self._works[ask.digest] = brief(whole), work(whole)
         return self._tapes[ask.digest].split_at(ask.config.checkpointed_layers)
 
     def _program(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
@@ -130,6 +169,11 @@ class Estimator:
         if name not in self._programs:
             self._programs[name] = program(tape, tiles)
         return name, self._programs[name]
+
+
+def _tokens_per_second(config: TrainConfig, step: Interval) -> Interval:
+    tokens = config.tokens_per_step
+    return Interval(value=tokens / step.value, low=tokens / step.high, high=tokens / step.low)
 
 
 def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:

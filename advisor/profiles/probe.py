@@ -61,14 +61,14 @@ class Probe:
                 yield kernel
 
 
-def read_probes(folder: Path) -> list[Probe]:
-    """Every probe under the folder, oldest first within a file.
+def read_probes(folder: Path, *, card: str = "*") -> list[Probe]:
+    """Every probe under the folder, or of one card alone, oldest first within a file.
 
     Raises: AdvisorError naming file and line where a row can't be read or is of a newer schema.
     """
     return [
         _probe(path, number, line)
-        for path in sorted(folder.glob(f"*/*/{FILE_NAME}"))
+        for path in sorted(folder.glob(f"{card}/*/{FILE_NAME}"))
         for number, line in enumerate(whole_lines(path.read_bytes()).split(b"\n"), start=1)
         if line.strip()
     ]

@@ -1,0 +1,199 @@
+"""The clock: seconds of one optimizer step, from its kernels, a card's rates and a host's.
+
+The host launches kernels one after another, the card runs them one after another, and each waits for nobody but the
+other. So a pass takes as long as the slower of the two; where the step reads back from the card in every layer, as
+LLM.int8 does, both wait for each other and their times add up. `catalog/pace.toml` holds the constants.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import hypot
+
+from advisor.replay.work import BACKWARD, FORWARD, OPTIMIZER, Sized
+
+_SHARPNESS = 8.0  # of the choice of the slower one: near a tie a pass takes a little longer than either
+_PRODUCTS = ("matmul", "attention")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardPace:
+    """How fast a card runs kernels, in units a second; `floor_seconds` is what the smallest one takes."""
+
+    matmul: float  # operations, 16-bit
+    matmul_fp32: float
+    matmul_int8: float
+    memory: float  # bytes
+    cached: float  # bytes, where what a kernel moves fits into the L2 cache
+    cache_bytes: int
+    host_bus: float  # bytes between the card and pinned memory of the host
+    dequantise: float  # bytes read and written
+    optimizer_8bit: float  # bytes
+    attention: Mapping[str, tuple[float, float]]  # kind: operations, bytes; both take their time
+    attention_share: float  # of the matmul rate, for kinds that are not listed
+    floor_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPace:
+    """Seconds that a host takes to launch one kernel, by kind, in Python's forward pass and in autograd's."""
+
+    forward_product: float
+    forward_copy: float
+    forward_other: float
+    backward_product: float
+    backward_copy: float
+    backward_other: float
+    quantised: float  # more for each launch of bitsandbytes' library
+    optimizer_8bit: float
+    recomputed_non_reentrant: float  # more for each launch that checkpointing repeats
+    recomputed_reentrant: float
+    step: float  # once a step: the data, the trainer's own
+
+
+@dataclass(frozen=True, slots=True)
+class PassTime:
+    """What one pass keeps each of the two busy."""
+
+    host_seconds: float
+    card_seconds: float
+
+    def together(self, *, in_step: bool) -> float:
+        """Seconds of both; `in_step`: each waits for the other in every layer."""
+        if in_step:
+            return self.host_seconds + self.card_seconds
+        high, low = sorted((self.host_seconds, self.card_seconds), reverse=True)
+        return float(high * (1 + (low / high) ** _SHARPNESS) ** (1 / _SHARPNESS)) if high else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of one optimizer step, and what of it keeps each of the two busy."""
+
+    seconds: float
+    host_seconds: float
+    card_seconds: float
+
+
+def step_time(
+    sized: Mapping[str, Sequence[Sized]],
+    card: CardPace,
+    host: HostPace,
+    *,
+    accumulation_steps: int,
+    checkpointing: str = "none",
+) -> StepTime:
+    """One step of so many micro-batches; `sized` is what `work.at_shape` gives."""
+    in_step = any(kernel.kind == "matmul.int8" for kernel in sized[FORWARD])
+    hosts = host_seconds(sized, host, checkpointing)
+    seconds, host_busy, card_busy = host.step, host.step, 0.0
+    for phase, kernels in sized.items():
+        times = 1 if phase == OPTIMIZER else accumulation_steps
+        spent = PassTime(hosts[phase], sum(k.count * kernel_seconds(k, card) for k in kernels))
+        seconds += times * spent.together(in_step=in_step and phase != OPTIMIZER)
+        host_busy += times * spent.host_seconds
+        card_busy += times * spent.card_seconds
+    return StepTime(seconds, host_busy, card_busy)
+
+
+def kernel_seconds(kernel: Sized, card: CardPace) -> float:
+    """What one launch keeps the card busy."""
+    kind, moved = kernel.kind, kernel.moved_bytes
+    if kind.startswith("attention"):
+        rates = card.attention.get(kind)
+        if rates is None:
+            share = card.matmul_fp32 if kind.endswith("fp32") else card.matmul
+            rates = (share * card.attention_share, card.memory)
+        return card.floor_seconds + kernel.operations / rates[0] + moved / rates[1]
+    if kind.startswith("matmul"):
+        rate = {"matmul.fp32": card.matmul_fp32, "matmul.int8": card.matmul_int8}.get(kind, card.matmul)
+        return card.floor_seconds + hypot(kernel.operations / rate, moved / card.memory)
+    return card.floor_seconds + moved / _moving(kind, moved, card)
+
+
+def _moving(kind: str, moved_bytes: int, card: CardPace) -> float:
+    special = {
+        "host": card.host_bus,
+        "dequantise": card.dequantise,
+        "quantise": card.dequantise,
+        "optimizer": card.optimizer_8bit,
+    }
+    if kind in special:
+        return special[kind]
+    return card.cached if moved_bytes <= card.cache_bytes else card.memory
+
+
+def host_seconds(
+    sized: Mapping[str, Sequence[Sized]], host: HostPace, checkpointing: str
+) -> dict[str, float]:
+    """What each pass keeps the host busy; checkpointing runs the forward pass again within the backward one."""
+    launches = {phase: _launches(kernels) for phase, kernels in sized.items()}
+    forward = launches[FORWARD]
+    again = _again(forward, launches[BACKWARD]) if checkpointing != "none" else _Launched()
+    rest = launches[BACKWARD] - again
+    repeated = host.recomputed_reentrant if checkpointing == "reentrant" else host.recomputed_non_reentrant
+    optimizer = launches[OPTIMIZER]
+    return {
+        FORWARD: _forward(forward, host),
+        BACKWARD: _forward(again, host)
+        + repeated * again.all
+        + host.backward_product * rest.products
+        + host.backward_copy * rest.copies
+        + host.backward_other * rest.others
+        + host.quantised * rest.quantised,
+        OPTIMIZER: host.backward_other * (optimizer.products + optimizer.copies + optimizer.others)
+        + host.optimizer_8bit * optimizer.updates,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Launched:
+    products: int = 0
+    copies: int = 0
+    others: int = 0
+    quantised: int = 0
+    updates: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.products + self.copies + self.others + self.quantised
+
+    def __sub__(self, other: "_Launched") -> "_Launched":
+        return _Launched(
+            self.products - other.products,
+            self.copies - other.copies,
+            self.others - other.others,
+            self.quantised - other.quantised,
+            self.updates - other.updates,
+        )
+
+
+def _again(forward: _Launched, backward: _Launched) -> _Launched:
+    return _Launched(
+        min(forward.products, backward.products),
+        min(forward.copies, backward.copies),
+        min(forward.others, backward.others),
+        min(forward.quantised, backward.quantised),
+    )
+
+
+def _launches(kernels: Sequence[Sized]) -> _Launched:
+    counts = {"products": 0, "copies": 0, "others": 0, "quantised": 0, "updates": 0}
+    for kernel in kernels:
+        counts[_group(kernel.kind)] += kernel.count
+    return _Launched(**counts)
+
+
+def _group(kind: str) -> str:
+    if kind.startswith(_PRODUCTS):
+        return "products"
+    groups = {"copy": "copies", "dequantise": "quantised", "quantise": "quantised", "optimizer": "updates"}
+    return groups.get(kind, "others")
+
+
+def _forward(launched: _Launched, host: HostPace) -> float:
+    return (
+        host.forward_product * launched.products
+        + host.forward_copy * launched.copies
+        + host.forward_other * launched.others
+        + host.quantised * launched.quantised
+    )
