@@ -20,7 +20,7 @@ from advisor.replay.memory import (
     replay,
 )
 from advisor.replay.shape import Shape
-from advisor.replay.work import Work, at_shape, work
+from advisor.replay.work import Sized, Work, at_shape, work
 from advisor.tape.record import Tape
 from advisor.tape.store import TapeStore, Wanted, wanted
 from advisor.units import GIB
@@ -118,9 +118,7 @@ class Estimator:
 
         Raises: AdvisorError where the step can't be traced.
         """
-        ask = wanted(model, config, gpu)
-        tape = self._tape(ask)
-        sized = at_shape(self._works[ask.digest], tape, config.micro_batch, config.sequence_length)
+        sized = self.sized_kernels(model, config, gpu)
         pace = self._pace(gpu)
 
         def seconds(host: HostPace) -> float:
@@ -137,6 +135,17 @@ class Estimator:
             low=seconds(pace.fast_host) * pace.low,
             high=seconds(pace.slow_host) * pace.high,
         )
+
+    def sized_kernels(
+        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None
+    ) -> dict[str, list[Sized]]:
+        """The kernels of a step's passes, with their counts and sizes.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        ask = wanted(model, config, gpu)
+        tape = self._tape(ask)
+        return at_shape(self._works[ask.digest], tape, config.micro_batch, config.sequence_length)
 
     def shares_at_peak(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[Share, ...]:
         """What is alive at the allocated peak, largest first."""

@@ -25,7 +25,6 @@ class Launches:
 class Work:
     """The kernels of one steady step by phase; forward and backward are those of one micro-batch."""
 
-    tape: Tape  # without its events
     phases: dict[str, tuple[Launches, ...]]
 
 
@@ -44,7 +43,7 @@ def work(tape: Tape) -> Work:
     counts: dict[str, Counter[tuple[int, int]]] = {phase: Counter() for phase in _STEP}
     for phase, events in _last_passes(tape).items():
         counts[phase].update((e.a, e.part) for e in events if e.op == Op.KERNEL)
-    return Work(tape, {phase: _launches(tape, counted) for phase, counted in counts.items()})
+    return Work({phase: _launches(tape, counted) for phase, counted in counts.items()})
 
 
 def at_shape(made: Work, tape: Tape, micro_batch: int, sequence_length: int) -> dict[str, list[Sized]]:

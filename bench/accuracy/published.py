@@ -39,6 +39,7 @@ class PublishedRow:
     allocated_bytes: int | None
     reserved_bytes: int | None
     process_bytes: int | None  # reserved, and what the process holds beside it
+    tokens_per_second: float | None
     repeats: str  # the id of the row before it with the same config of the same session
 
 
@@ -119,6 +120,7 @@ def _modelled(  # noqa: PLR0913 - what a row is read with
         allocated_bytes=_bytes(row["peak_alloc_mib"]),
         reserved_bytes=_bytes(row["peak_reserved_mib"]),
         process_bytes=_bytes(row["process_mib"]),
+        tokens_per_second=float(row["tok_s"]) if row["tok_s"] else None,
         repeats="" if before == name else before,
     )
 

@@ -1,0 +1,1 @@
+"""How well the clock foretells measured steps, and the fit of its constants."""

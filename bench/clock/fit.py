@@ -1,0 +1,82 @@
+"""The fit of the host's constants and of the rate that a card keeps up, and how it does on models it has not seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from math import log
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from advisor.pace import pace_of
+from advisor.replay.clock import CardPace, HostPace, step_time
+from bench.clock.timed import TimedRow
+
+_NAMES = tuple(f.name for f in fields(HostPace))
+_MATMUL = "matmul"
+_PRIOR = 0.05  # how much a constant may cost to move: those that few rows tell of stay
+_SCALE = 0.1  # errors beyond 10 % count linearly: hosts have bad moments
+_WIDEST = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Constants as factors of those in `pace.toml`, and each machine's host beside the usual one."""
+
+    factors: dict[str, float]
+    machines: dict[str, float]
+
+    def foretell(self, row: TimedRow) -> float:
+        """Seconds of the row's step."""
+        return _seconds(row, self.factors, self.machines.get(row.environment, 1.0))
+
+
+def fitted(rows: Sequence[TimedRow]) -> Fit:
+    """The constants that foretell the rows best; the machine with most rows is the usual one."""
+    machines = sorted({r.environment for r in rows}, key=lambda m: -sum(r.environment == m for r in rows))
+    keys = (*_NAMES, _MATMUL, *machines[1:])
+
+    def fit_of(values: Any) -> Fit:
+        named = dict(zip(keys, map(float, values), strict=True))
+        factors = {name: named[name] for name in (*_NAMES, _MATMUL)}
+        return Fit(factors, {machine: named.get(machine, 1.0) for machine in machines})
+
+    def errors(values: Any) -> Any:
+        fit = fit_of(values)
+        return np.array(
+            [log(fit.foretell(row) / row.seconds) for row in rows] + [_PRIOR * log(v) for v in values]
+        )
+
+    found = least_squares(
+        errors,
+        np.ones(len(keys)),
+        loss="soft_l1",
+        f_scale=_SCALE,
+        bounds=(1 / _WIDEST, _WIDEST),
+        diff_step=1e-3,
+        max_nfev=40,
+    )
+    return fit_of(found.x)
+
+
+def errors_elsewhere(rows: Sequence[TimedRow]) -> list[tuple[TimedRow, float]]:
+    """Each row with the relative error of a fit that saw no row of its model."""
+    models = sorted({row.model for row in rows})
+    told: list[tuple[TimedRow, float]] = []
+    for model in models:
+        fit = fitted([row for row in rows if row.model != model])
+        told += [(row, fit.foretell(row) / row.seconds - 1) for row in rows if row.model == model]
+    return told
+
+
+def _seconds(row: TimedRow, factors: dict[str, float], machine: float) -> float:
+    pace = pace_of(row.gpu)
+    host = HostPace(**{name: getattr(pace.host, name) * factors[name] * machine for name in _NAMES})
+    card: CardPace = replace(pace.card, matmul=pace.card.matmul * factors[_MATMUL])
+    return step_time(
+        row.sized,
+        card,
+        host,
+        accumulation_steps=row.config.accumulation_steps,
+        checkpointing=row.config.checkpointing.value,
+    ).seconds

@@ -1,0 +1,75 @@
+"""The fit of the clock's constants: it finds what rows were made with, and scores models that it has not seen."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from advisor.catalog.gpus import find_gpu
+from advisor.pace import pace_of
+from advisor.records import Interval, TrainConfig
+from advisor.replay.clock import HostPace, step_time
+from advisor.replay.work import BACKWARD, FORWARD, OPTIMIZER, Sized
+from bench.clock.fit import errors_elsewhere, fitted
+from bench.clock.report import document, markdown
+from bench.clock.timed import TimedRow
+
+GPU = find_gpu("h100-80gb-sxm")[0]
+
+
+def _rows(host_factor: float, machine: str, machine_factor: float) -> list[TimedRow]:
+    """Rows whose time is the clock's own with a host that is so much slower."""
+    pace = pace_of(GPU)
+    host = HostPace(
+        **{f.name: getattr(pace.host, f.name) * host_factor * machine_factor for f in fields(HostPace)}
+    )
+    rows = []
+    for number, model in enumerate(("a", "b", "c")):
+        for launches in (400, 900, 1600, 2500, 3600, 5000):
+            size = 10**9 * (number + 1)
+            sized = {
+                FORWARD: [Sized("matmul", launches, size, 10**6), Sized("copy", launches, 0, 10**6)],
+                BACKWARD: [
+                    Sized("matmul", 2 * launches, size, 10**6),
+                    Sized("elementwise", launches, 0, 10**6),
+                ],
+                OPTIMIZER: [Sized("elementwise", 10, 0, 10**6)],
+            }
+            took = step_time(sized, pace.card, host, accumulation_steps=1).seconds
+            rows.append(
+                TimedRow(
+                    id=f"{model}{launches}",
+                    model=model,
+                    config=TrainConfig(),
+                    gpu=GPU,
+                    environment=machine,
+                    seconds=took,
+                    foretold=Interval(value=took * 1.1, low=took * 0.9, high=took * 1.2),
+                    sized=sized,
+                )
+            )
+    return rows
+
+
+def test_a_slower_machine_is_found() -> None:
+    rows = [*_rows(1.0, "usual", 1.0), *_rows(1.0, "usual", 1.0), *_rows(1.0, "slow", 1.5)]
+    fit = fitted(rows)
+    assert fit.machines["usual"] == 1.0
+    assert fit.machines["slow"] == pytest.approx(1.5, rel=0.05)
+    assert all(fit.foretell(row) == pytest.approx(row.seconds, rel=0.05) for row in rows)
+
+
+def test_models_that_were_left_out_are_foretold() -> None:
+    errors = errors_elsewhere(_rows(1.4, "usual", 1.0))
+    assert len(errors) == 18
+    assert max(abs(error) for _, error in errors) < 0.1
+
+
+def test_the_report_says_how_far_off_and_how_often_in_range() -> None:
+    rows = _rows(1.0, "usual", 1.0)
+    made = document([replace(rows[0], foretold=Interval(value=1.0, low=0.9, high=0.95)), *rows[1:]], rows)
+    published = made["scores"][3]
+    assert published["median"] == pytest.approx(0.1)
+    assert published["in_range"] == 1.0
+    assert made["scores"][0]["in_range"] == pytest.approx(17 / 18)
+    assert all(each["correlation"] == pytest.approx(1.0) for each in made["rank_correlation"][1:])
+    assert "| 18 | published T4 rows" in markdown(made)
