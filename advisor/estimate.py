@@ -189,7 +189,12 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
 
 def reserved_interval(config: TrainConfig, gpu: GpuSpec | None, outcome: Outcome) -> ByteInterval:
     """The reserved peak with the range of real outcomes."""
-    return _interval(config, gpu, "reserved", outcome.peak_reserved_bytes)
+    return reserved_range(config, gpu, outcome.peak_reserved_bytes)
+
+
+def reserved_range(config: TrainConfig, gpu: GpuSpec | None, value_bytes: int) -> ByteInterval:
+    """The range of real outcomes around that reserved peak."""
+    return _interval(config, gpu, "reserved", value_bytes)
 
 
 def _interval(config: TrainConfig, gpu: GpuSpec | None, figure: str, value_bytes: int) -> ByteInterval:

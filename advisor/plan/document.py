@@ -1,7 +1,7 @@
 """A plan: the chosen config, what it will cost, why, what was rejected, and how to run it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,20 @@ class Alternative:
     needed_bytes: int
     lower_bound: bool
     reason: Reason
+    tokens_per_second: float | None = None  # None where no tape was at hand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A config than which no other that was looked at is better in memory, speed and worth at once."""
+
+    label: str
+    config: TrainConfig
+    needed_bytes: int  # of reserved memory at the plan's risk
+    lower_bound: bool
+    tokens_per_second: float
+    worth: float
+    chosen: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +84,10 @@ class Plan:
     assumptions: tuple[str, ...]
     command: str
     versions: dict[str, str]
+    goal: str
+    risk: float
+    front: tuple[Point, ...]
+    examined: int  # configs that were weighed, each by a bound at least
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -104,9 +122,14 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
                 "lower_bound": a.lower_bound,
                 "code": a.reason.code,
                 "reason": a.reason.text,
+                "tokens_per_second": a.tokens_per_second,
             }
             for a in plan.alternatives
         ],
+        "goal": plan.goal,
+        "risk": plan.risk,
+        "examined": plan.examined,
+        "front": [asdict(p) | {"config": p.config.to_json()} for p in plan.front],
         "assumptions": list(plan.assumptions),
         "command": plan.command,
         "versions": plan.versions,

@@ -6,6 +6,9 @@ lane, micro-batch and checkpointing change only memory and speed.
 
 from dataclasses import dataclass, replace
 
+from advisor.plan.dimensions import recomputing, variants
+from advisor.plan.goals import Goal
+from advisor.plan.room import DEFAULT_RISK
 from advisor.records import (
     Allocator,
     Attention,
@@ -30,15 +33,17 @@ class PlanOptions:
     precision: Precision | None = None
     checkpointing: Checkpointing | None = None
     micro_batch: int | None = None
-    loss: Loss = Loss.CHUNKED
-    optimizer: str = "adamw_torch_fused"
-    lora_rank: int = 16
-    lora_targets: str | tuple[str, ...] = "all-linear"
+    loss: Loss | None = None
+    optimizer: str | None = None
+    lora_rank: int | None = None
+    lora_targets: str | tuple[str, ...] | None = None
     trainable_layers: int = 4
-    attention: Attention = Attention.AUTO
-    allocator: Allocator = Allocator.DEFAULT
+    attention: Attention | None = None
+    allocator: Allocator | None = None
     reserve_bytes: int = 0  # for a display, or other programs
-    thorough: bool = False  # examine also what the choice does not depend on
+    goal: Goal = Goal.QUALITY
+    risk: float = DEFAULT_RISK  # chance that the run needs more than the card gives
+    thorough: bool = False  # vary also what is usually left as it is, and trace what that takes
 
 
 # The shipped model reads entries of at most 245 tokens: a block of 256 holds about one.
@@ -51,7 +56,6 @@ class Lane:
 
     label: str
     config: TrainConfig
-    checkpointing: Checkpointing  # the kind to use where activations must be recomputed
     floor_bytes_per_parameter: float  # of what can't be avoided: weights; trained ones thrice more
     unsupported: str = ""  # why the card can't do it at all
 
@@ -66,14 +70,24 @@ class Lane:
         """Less than this no config of the lane takes."""
         return int(model.parameters * self.floor_bytes_per_parameter)
 
+    @property
+    def checkpointing(self) -> Checkpointing:
+        """The kind to use where activations must be recomputed."""
+        return recomputing(self.config)
+
     def with_shape(self, micro_batch: int, options: PlanOptions, kind: Checkpointing) -> TrainConfig:
         """The lane's config at one micro-batch, keeping the effective batch."""
-        return replace(
-            self.config,
-            micro_batch=micro_batch,
-            accumulation_steps=options.effective_batch // micro_batch,
-            checkpointing=kind,
-        )
+        return replace(at_micro_batch(self.config, micro_batch, options), checkpointing=kind)
+
+    def variants(self, options: PlanOptions) -> list[TrainConfig]:
+        """The lane's config in every way that a plan varies it, but for its shape."""
+        return list(variants(self.config, options))
+
+
+def at_micro_batch(config: TrainConfig, micro_batch: int, options: PlanOptions) -> TrainConfig:
+    """The config at that micro-batch, keeping the effective batch."""
+    steps = options.effective_batch // micro_batch
+    return replace(config, micro_batch=micro_batch, accumulation_steps=steps)
 
 
 _BYTES = {
@@ -119,25 +133,18 @@ def _asked(config: TrainConfig, options: PlanOptions) -> bool:
 
 
 def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptions) -> Lane:
-    config = TrainConfig(
+    plain = TrainConfig(
         method=method,
         precision=precision,
         autocast=_autocast(precision, gpu),
         sequence_length=options.sequence_length,
-        optimizer=options.optimizer,
         trainable_layers=options.trainable_layers,
-        lora_rank=options.lora_rank,
-        lora_targets=options.lora_targets,
-        attention=options.attention,
-        loss=options.loss,
-        allocator=options.allocator,
+        allocator=options.allocator or Allocator.DEFAULT,
     )
-    # LLM.int8 keeps each layer's input through non-reentrant checkpointing: docs/decisions.
-    int8 = precision is Precision.INT8
+    config = next(variants(plain, replace(options, thorough=False)))
     return Lane(
         label=_label(method, precision, options),
         config=config,
-        checkpointing=Checkpointing.REENTRANT if int8 else Checkpointing.NON_REENTRANT,
         floor_bytes_per_parameter=_BYTES[precision] * (_TRAINED_COPIES if method is Method.FULL else 1),
         unsupported=_unsupported(precision, gpu),
     )

@@ -3,8 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from advisor.plan.document import Alternative, Choice
+from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
+from advisor.plan.search import Examined, Question
+from advisor.plan.worth import worth
 from advisor.records import (
+    Allocator,
     Attention,
     Autocast,
     Checkpointing,
@@ -24,37 +28,28 @@ _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy
 _FLASH_FROM = (8, 0)
 
 
-def choices(  # noqa: PLR0913 - what a choice may rest on
-    model: ModelSpec,
-    gpu: GpuSpec,
-    options: PlanOptions,
-    config: TrainConfig,
-    on_the_way: Sequence[Alternative],
-    lost: Sequence[Alternative],
-) -> Iterator[Choice]:
-    """One choice a dimension, in the order that a reader asks for them.
-
-    `on_the_way` is what had to fail before the config was chosen, `lost` all that was not chosen.
-    """
+def choices(ask: Question, found: Examined, lost: Sequence[Alternative]) -> Iterator[Choice]:
+    """One choice a dimension, in the order that a reader asks for them; `lost` is all that was not chosen."""
+    model, gpu, options, config = ask.model, ask.gpu, ask.options, found.config
     yield _choice("method", _method(config), *_why_method(options))
-    yield _choice("precision", config.precision.value, *_why_precision(options, config, on_the_way))
+    yield _choice("precision", config.precision.value, *_why_precision(options, config, lost))
     yield _choice("compute dtype", config.autocast.value, *_why_compute(gpu, config))
-    yield _choice("micro-batch", str(config.micro_batch), *_why_micro_batch(options, config, lost))
+    yield _choice("micro-batch", str(config.micro_batch), *_why_micro_batch(options, found, lost))
     yield _choice(
         "accumulation",
         str(config.accumulation_steps),
         "effective-batch",
         f"{config.micro_batch} x {config.accumulation_steps} = {config.effective_batch} sequences a step",
     )
-    yield _choice("sequence length", f"{config.sequence_length:,}", *_why_length(config))
-    yield _choice(
-        "checkpointing", config.checkpointing.value, *_why_checkpointing(options, config, on_the_way)
-    )
-    yield _choice("optimizer", config.optimizer, *_why_optimizer(config))
+    yield _choice("sequence length", f"{config.sequence_length:,}", *_why_length(model, options, config))
+    yield _choice("checkpointing", config.checkpointing.value, *_why_checkpointing(options, config, lost))
+    yield _choice("optimizer", config.optimizer, *_why_optimizer(options, config))
     if config.method is Method.LORA:
-        yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora())
+        yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora(options, config))
     yield _choice("attention", config.attention.value, *_why_attention(model, gpu, config))
-    yield _choice("loss", config.loss.value, *_why_loss(model, config))
+    yield _choice("loss", config.loss.value, *_why_loss(model, options, config))
+    if config.allocator is not Allocator.DEFAULT:
+        yield _choice("allocator", config.allocator.value, *_why_allocator(options))
 
 
 def _choice(name: str, value: str, code: str, text: str) -> Choice:
@@ -81,13 +76,18 @@ def _why_method(options: PlanOptions) -> tuple[str, str]:
 def _why_precision(options: PlanOptions, config: TrainConfig, lost: Sequence[Alternative]) -> tuple[str, str]:
     if options.precision is not None:
         return "asked", "asked for"
-    too_large = ("does-not-fit", "too-many-weights")
-    failed = [a for a in lost if a.reason.code in too_large and a.config.precision != config.precision]
+    if options.goal not in (Goal.QUALITY, Goal.FASTEST, Goal.CHEAPEST):
+        return "goal", f"best for {options.goal.value}"
+    better = [a for a in lost if a.config.method is config.method and worth(a.config) > worth(config)]
+    failed = [a for a in better if a.reason.code in ("does-not-fit", "too-many-weights")]
     if failed:
         first = failed[0]
         atleast = "at least " if first.lower_bound else ""
         return "first-that-fits", f"{first.label} needs {atleast}{gib(first.needed_bytes)}"
-    return "least-quantised", "the least quantised base that fits"
+    slower = [a for a in better if a.tokens_per_second and a.config.precision is not config.precision]
+    if slower:
+        return "outweighs", f"{slower[0].label}: {slower[0].reason.text}"
+    return "least-quantised", "the least quantised base that fits, and fast enough"
 
 
 def _why_compute(gpu: GpuSpec, config: TrainConfig) -> tuple[str, str]:
@@ -98,16 +98,25 @@ def _why_compute(gpu: GpuSpec, config: TrainConfig) -> tuple[str, str]:
     return "fp16", "fp16 weights compute in fp16"
 
 
-def _why_micro_batch(
-    options: PlanOptions, config: TrainConfig, lost: Sequence[Alternative]
-) -> tuple[str, str]:
+def _why_micro_batch(options: PlanOptions, found: Examined, lost: Sequence[Alternative]) -> tuple[str, str]:
+    config = found.config
     if options.micro_batch is not None:
         return "asked", "asked for"
-    larger = [a for a in lost if _is_larger(a.config, config)]
-    if larger and larger[-1].reason.code == "does-not-fit":
-        return "largest-that-fits", f"{larger[-1].config.micro_batch} needs {gib(larger[-1].needed_bytes)}"
-    tokens = config.micro_batch * config.sequence_length
-    return "largest-useful", f"the largest that is useful: {tokens:,} tokens at a time"
+    if options.goal is Goal.LARGEST_BATCH:
+        return "largest-that-fits", "the next larger one does not fit"
+    if options.goal is not Goal.LONGEST_CONTEXT and options.goal is not Goal.LEAST_MEMORY:
+        speed = f"{found.tokens_per_second:,.0f} tokens/s"
+        larger = [a for a in lost if _is_larger(a.config, config)]
+        if not larger:
+            whole = config.accumulation_steps == 1
+            return ("whole-batch", f"{speed}; the whole batch") if whole else ("fastest", speed)
+        if larger[-1].reason.code == "does-not-fit":
+            need = gib(larger[-1].needed_bytes)
+            return "largest-that-fits", f"{speed}; {larger[-1].config.micro_batch} needs {need}"
+        theirs = larger[-1].tokens_per_second or 0.0
+        more = f"{larger[-1].config.micro_batch} gives {theirs:,.0f} for {gib(larger[-1].needed_bytes)}"
+        return "fast-enough", f"{speed}; {more}"
+    return "goal", f"leaves most room for {options.goal.value}"
 
 
 def _is_larger(other: TrainConfig, config: TrainConfig) -> bool:
@@ -115,8 +124,13 @@ def _is_larger(other: TrainConfig, config: TrainConfig) -> bool:
     return same_lane and other.micro_batch > config.micro_batch
 
 
-def _why_length(config: TrainConfig) -> tuple[str, str]:
-    return "planned", f"{config.tokens_per_step:,} tokens a step"
+def _why_length(model: ModelSpec, options: PlanOptions, config: TrainConfig) -> tuple[str, str]:
+    tokens = f"{config.tokens_per_step:,} tokens a step"
+    if options.goal is not Goal.LONGEST_CONTEXT:
+        return "planned", tokens
+    if config.sequence_length == model.config.get("max_position_embeddings"):
+        return "all-positions", f"as many as the model knows; {tokens}"
+    return "longest-that-fits", f"the longest that fits; {tokens}"
 
 
 def _why_checkpointing(
@@ -126,20 +140,31 @@ def _why_checkpointing(
         return "asked", "asked for"
     if config.checkpointing is Checkpointing.NONE:
         return "not-needed", "all activations fit, so no layer is computed twice"
-    without = [a for a in lost if a.reason.code == "needs-checkpointing"]
-    needs = f"without it {gib(without[-1].needed_bytes)}" if without else "keeps one layer's activations"
-    if config.checkpointing is Checkpointing.REENTRANT:
+    without = [a for a in lost if a.label.endswith("without checkpointing")]
+    code, needs = "needed", "keeps one layer's activations"
+    if without and without[0].reason.code == "needs-checkpointing":
+        needs = f"without it {gib(without[0].needed_bytes)}"
+    elif without:
+        code, needs = (
+            "faster",
+            f"without it only micro-batch {without[0].config.micro_batch} fits: {without[0].reason.text}",
+        )
+    if config.precision is Precision.INT8 and config.checkpointing is Checkpointing.REENTRANT:
         return "int8-reentrant", f"{needs}; non-reentrant would keep every 8-bit layer's input"
-    return "needed", needs
+    return code, needs
 
 
-def _why_optimizer(config: TrainConfig) -> tuple[str, str]:
+def _why_optimizer(options: PlanOptions, config: TrainConfig) -> tuple[str, str]:
+    if options.optimizer is not None:
+        return "asked", "asked for"
     if config.optimizer == "adamw_torch_fused":
         return "fused", "one kernel, no workspace; two states for each weight that learns"
-    return "asked", "asked for"
+    return "smaller-states", "smaller states, on a par with 32-bit ones (8-bit Optimizers, 2021)"
 
 
-def _why_lora() -> tuple[str, str]:
+def _why_lora(options: PlanOptions, config: TrainConfig) -> tuple[str, str]:
+    if options.lora_targets is not None or config.lora_targets != "all-linear":
+        return "asked", "asked for"
     return "all-linear", "adapters on every linear layer match full fine-tuning (QLoRA, 2023, figure 2)"
 
 
@@ -156,16 +181,31 @@ def _why_attention(model: ModelSpec, gpu: GpuSpec, config: TrainConfig) -> tuple
     return "efficient", "transformers' default; torch takes its memory-efficient kernel here"
 
 
-def _why_loss(model: ModelSpec, config: TrainConfig) -> tuple[str, str]:
+def _why_loss(model: ModelSpec, options: PlanOptions, config: TrainConfig) -> tuple[str, str]:
     tokens = config.micro_batch * config.sequence_length
     whole = _LOGITS_BYTES * tokens * int(model.config["vocab_size"])
     if config.loss is Loss.CHUNKED:
         return "chunked", f"TRL's tiles; whole logits would take {gib(whole)}"
-    return "asked", f"whole logits, about {gib(whole)}"
+    code = "faster" if options.loss is None else "asked"
+    return code, f"whole logits, about {gib(whole)}"
 
 
-def assumptions(model: ModelSpec, gpu: GpuSpec, options: PlanOptions, config: TrainConfig) -> Iterator[str]:
+def _why_allocator(options: PlanOptions) -> tuple[str, str]:
+    if options.allocator is not None:
+        return "asked", "asked for"
+    return (
+        "fragmentation",
+        "segments that grow leave fewer gaps; with fixed ones it would not fit. Linux only",
+    )
+
+
+def assumptions(ask: Question, found: Examined) -> Iterator[str]:
     """What the figures take for granted."""
+    model, gpu, options, config = ask.model, ask.gpu, ask.options, found.config
+    if found.retries:
+        yield (
+            f"tight: the allocator empties its cache {found.retries} times on the way, which costs time that is not counted"
+        )
     positions = model.config.get("max_position_embeddings")
     if isinstance(positions, int) and positions < config.sequence_length:
         yield f"the model knows {positions:,} positions; beyond them it is not known to work, only to fit"
@@ -174,6 +214,7 @@ def assumptions(model: ModelSpec, gpu: GpuSpec, options: PlanOptions, config: Tr
     yield f"no other process uses the card; driver and CUDA context take {doubt}"
     if options.reserve_bytes:
         yield f"{gib(options.reserve_bytes)} are left to others, as asked"
+    yield f"a risk of {options.risk:.1%} that the run needs more memory than is said to fit (--risk)"
     if config.precision is Precision.INT8:
         yield "LLM.int8 meets no outlier columns; trained models have some, which adds a little"
     versions = installed_versions()

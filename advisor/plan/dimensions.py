@@ -1,0 +1,85 @@
+"""What a plan varies: one row a dimension, so that a new field of a config is one row more.
+
+A dimension that the user fixed keeps that value. Otherwise a plan looks at its `usual` values and, asked to be
+thorough, at its `wide` ones. The first value is preferred where two configs come out equal. Micro-batch, accumulation,
+sequence length and allocator are not here: they need no other tape, so `search.py` and `stretch.py` treat them apart.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from advisor.records import Attention, Checkpointing, Loss, Method, Precision, TrainConfig
+
+if TYPE_CHECKING:
+    from advisor.plan.lanes import PlanOptions
+
+Values = Callable[[TrainConfig], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One field of a config, under the same name in the options."""
+
+    field: str
+    usual: Values
+    wide: Values
+
+    def values(self, config: TrainConfig, options: "PlanOptions") -> tuple[Any, ...]:
+        """What the plan looks at."""
+        asked = getattr(options, self.field)
+        if asked is not None:
+            return (asked,)
+        return self.wide(config) if options.thorough else self.usual(config)
+
+
+def recomputing(config: TrainConfig) -> Checkpointing:
+    """The kind to use where activations must be recomputed: LLM.int8 keeps every input through the other kind."""
+    int8 = config.precision is Precision.INT8  # docs/decisions/0008
+    return Checkpointing.REENTRANT if int8 else Checkpointing.NON_REENTRANT
+
+
+def _constant(*values: Any) -> Values:
+    return lambda _: values
+
+
+def _of_adapters(*values: Any) -> Values:
+    """The values where there are adapters; elsewhere the field says nothing."""
+    return lambda config: values if config.method is Method.LORA else values[:1]
+
+
+DIMENSIONS = (
+    Dimension(
+        field="checkpointing",
+        usual=lambda config: (Checkpointing.NONE, recomputing(config)),
+        wide=lambda config: (
+            Checkpointing.NONE,
+            recomputing(config),
+            *(kind for kind in (Checkpointing.REENTRANT,) if kind is not recomputing(config)),
+        ),
+    ),
+    Dimension(
+        field="loss", usual=_constant(Loss.CHUNKED), wide=_constant(Loss.CHUNKED, Loss.STOCK)
+    ),  # docs/decisions/0009
+    Dimension(
+        field="optimizer",
+        usual=_constant("adamw_torch_fused"),
+        wide=_constant("adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"),
+    ),
+    # Eager attention keeps a square of scores: never smaller, never faster. Ask for it with --attention.
+    Dimension(field="attention", usual=_constant(Attention.AUTO), wide=_constant(Attention.AUTO)),
+    Dimension(field="lora_rank", usual=_of_adapters(16), wide=_of_adapters(16, 64, 256)),
+    Dimension(
+        field="lora_targets",
+        usual=_of_adapters("all-linear"),
+        wide=_of_adapters("all-linear", ("q_proj", "v_proj")),
+    ),
+)
+
+
+def variants(config: TrainConfig, options: "PlanOptions") -> Iterator[TrainConfig]:
+    """Every combination of what the dimensions allow, the preferred one first."""
+    names = [dimension.field for dimension in DIMENSIONS]
+    for values in product(*(dimension.values(config, options) for dimension in DIMENSIONS)):
+        yield replace(config, **dict(zip(names, values, strict=True)))
