@@ -3,9 +3,6 @@
 stdout carries the result, stderr progress and notes. Nothing here imports torch until a command needs it.
 """
 
-import gc
-import json
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,19 +16,21 @@ from advisor.catalog.models import all_models, find_model
 from advisor.commands import accuracy as accuracy_command
 from advisor.commands import bench as bench_command
 from advisor.commands import explain as explain_command
+from advisor.commands import models as models_command
+from advisor.commands import plan as plan_command
 from advisor.commands import probe as probe_command
 from advisor.commands import report as report_command
 from advisor.commands.estimating import open_estimator
 from advisor.commands.here import card_here
+from advisor.commands.plan import print_json, run_command, show_plan
 from advisor.commands.profiles import profiles_app
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate_rows import answer_rows
-from advisor.plan.document import Plan, load_plan, plan_to_json, save_plan
+from advisor.plan.document import load_plan, save_plan
 from advisor.plan.lanes import DEMO_OPTIONS, PlanOptions
 from advisor.plan.planner import make_plan
-from advisor.records import Checkpointing, Loss, Method, Precision
-from advisor.render import gpus_view, models_view, plan_view
+from advisor.render import gpus_view, models_view
 from advisor.train.request import RunRequest
 from advisor.units import parse_size_bytes
 
@@ -56,74 +55,11 @@ class Listed(StrEnum):
     MODELS = "models"
 
 
-Gpu = Annotated[str, typer.Option(help="A card (t4, rtx-4090, h200) or a size (16GB).")]
-ModelName = Annotated[
-    str, typer.Option(help="A catalog name, a size (8B), a hub name in the catalog, or a config.json.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-@app.command(
-    epilog="advisor plan --gpu 16GB --model 8B -o plan.json  |  advisor plan --gpu h200 --model ./config.json"
-)
-def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
-    gpu: Gpu,
-    model: ModelName,
-    method: Annotated[Method | None, typer.Option(help="Default: adapters (LoRA).")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="Storage of the base weights.")] = None,
-    effective_batch: Annotated[int, typer.Option(min=1, max=4096, help="Sequences a step.")] = 16,
-    micro_batch: Annotated[int | None, typer.Option(min=1, help="Sequences at a time.")] = None,
-    sequence_length: Annotated[int, typer.Option("--sequence-length", "--max-seq-length", min=2)] = 2048,
-    checkpointing: Annotated[Checkpointing | None, typer.Option()] = None,
-    loss: Annotated[Loss, typer.Option(help="chunked is TRL's, stock transformers' own.")] = Loss.CHUNKED,
-    lora_rank: Annotated[int, typer.Option(min=1)] = 16,
-    lora_targets: Annotated[str, typer.Option(help="all-linear, or names with commas.")] = "all-linear",
-    trainable_layers: Annotated[int, typer.Option(min=1, help="For last-layers.")] = 4,
-    reserve: Annotated[str, typer.Option(help="Memory for a display or others, such as 1GB.")] = "0B",
-    thorough: Annotated[bool, typer.Option(help="Trace also what the choice does not depend on.")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Save the plan.")] = None,
-    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Recommend a configuration for a card and a model, with reasons and what was rejected."""
-    gc.disable()  # a plan is over in a second; collecting what it makes takes a third of that
-    card, assumed_card = find_gpu(gpu)
-    spec, assumed_model = find_model(model)
-    if micro_batch is not None and effective_batch % micro_batch:
-        raise AdvisorError(
-            f"A micro-batch of {micro_batch} does not divide the effective batch of {effective_batch}.",
-            fix="choose a divisor, or another --effective-batch",
-        )
-    options = PlanOptions(
-        effective_batch=effective_batch,
-        sequence_length=sequence_length,
-        method=method,
-        precision=precision,
-        checkpointing=checkpointing,
-        micro_batch=micro_batch,
-        loss=loss,
-        lora_rank=lora_rank,
-        lora_targets=_targets(lora_targets),
-        trainable_layers=trainable_layers,
-        reserve_bytes=parse_size_bytes(reserve),
-        thorough=thorough,
-    )
-    with open_estimator() as estimator:
-        made = make_plan(
-            spec,
-            card,
-            options,
-            estimator,
-            assumed=(*assumed_card, *assumed_model),
-            command=_run_command(sys.argv[1:], spec.hub_name or model, output),
-        )
-    if output is not None:
-        save_plan(made, output, force=force)
-        err.print(f"saved {output}")
-    if as_json:
-        _print_json(plan_to_json(made))
-    else:
-        _show_plan(made)
+app.command(epilog=plan_command.EPILOG)(plan_command.plan)
+app.command(epilog=models_command.EPILOG)(models_command.models)
 
 
 @app.command(
@@ -140,7 +76,7 @@ def estimate(
     with open_estimator() as estimator:
         for answer in answer_rows(_lines(file), estimator):
             failed |= answer["error"] is not None
-            _print_json(answer, indent=None)
+            print_json(answer, indent=None)
     if failed:
         raise typer.Exit(ExitCode.NO)
 
@@ -201,7 +137,7 @@ def run(  # noqa: PLR0913 - each is an ingredient of a run
     )
     document = report_to_json(report)
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
         show_run(document, out)
 
@@ -223,8 +159,8 @@ def demo(
         card, assumed_card = find_gpu("16GB")
         big, assumed_big = find_model("8B")
         assumed = (*assumed_card, *assumed_big)
-        command = _run_command(["plan", "--gpu", "16GB", "--model", "8B"], big.hub_name, None)
-        _show_plan(make_plan(big, card, PlanOptions(), estimator, assumed=assumed, command=command))
+        command = run_command(["plan", "--gpu", "16GB", "--model", "8B"], big.hub_name, None)
+        show_plan(make_plan(big, card, PlanOptions(), estimator, assumed=assumed, command=command))
         # Without a card the CPU trains, which computes bf16: so for a card of that size that does, too.
         here = card_here() or find_gpu("rtx-4060-ti-16gb")[0]
         small, assumed_small = find_model(str(MODEL_FOLDER))
@@ -243,29 +179,9 @@ def show(what: Listed, as_json: AsJson = False) -> None:
 
     items: tuple[Any, ...] = all_gpus() if what is Listed.GPUS else all_models()
     if as_json:
-        _print_json({"schema": 1, what.value: [asdict(item) for item in items]})
+        print_json({"schema": 1, what.value: [asdict(item) for item in items]})
     else:
         out.print(gpus_view(items) if what is Listed.GPUS else models_view(items))
-
-
-def _targets(text: str) -> str | tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise AdvisorError("--lora-targets names no module.", fix="write all-linear, or q_proj,v_proj")
-    return names[0] if names == ("all-linear",) else names
-
-
-def _run_command(asked: list[str], model: str, saved: Path | None) -> str:
-    """One line to paste: it makes the plan file, unless it is saved already, and runs it."""
-    file = shlex.quote(str(saved or "plan.json"))
-    run_it = f"advisor run {file} --model {shlex.quote(model)} --data train.jsonl --output run"
-    return run_it if saved else f"advisor {shlex.join(asked)} -o {file} && {run_it}"
-
-
-def _show_plan(made: Plan) -> None:
-    out.print(plan_view(made))
-    out.print("\nRun it", style="bold")
-    out.print(f"  {made.command}", style="bold green", soft_wrap=True)
 
 
 def _lines(file: str) -> list[str]:
@@ -277,10 +193,6 @@ def _lines(file: str) -> list[str]:
         raise AdvisorError(
             f"Can't read {file}.", why=str(error), fix="give a file of JSON lines, or -"
         ) from error
-
-
-def _print_json(document: dict[str, Any], indent: int | None = 2) -> None:
-    sys.stdout.write(json.dumps(document, indent=indent) + "\n")
 
 
 def main() -> None:

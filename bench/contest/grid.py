@@ -6,6 +6,7 @@ passes as they are; with the whole batch it would be smaller in all alike. What 
 modules) is held.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,7 @@ from bench.request import STEPS, Request
 _PRECISIONS = (Precision.BF16, Precision.FP16, Precision.NF4, Precision.INT8)
 _BASES = 3  # of the fastest, so many are varied in every other dimension too
 _OPTIMIZERS = ("adamw_8bit", "paged_adamw_8bit", "adamw_torch")
+_MOST_ALIKE = 3  # of the fast ones, so many may differ in optimizer and allocator alone
 _FAST_SHARE = 0.5  # of the rivals: those that the clock thinks fastest; the rest are as unlike as can be
 
 
@@ -186,10 +188,15 @@ def _chosen(
 ) -> list[Request]:
     """Half the fastest by the clock, the others as unlike these as can be; all run under the cap, as predicted."""
     fast: list[Request] = []
-    waiting = _fastest_first(ask, rivals)
-    while waiting and len(fast) < int(count * _FAST_SHARE):
-        fast += _that_run(ask, [waiting.pop(0)], cap_bytes)
-    unlike = [Request(model=ask.model, config=config, cap_bytes=cap_bytes) for config in waiting]
+    left: list[TrainConfig] = []
+    alike = Counter([_shape(plan)])
+    for config in _fastest_first(ask, rivals):
+        if len(fast) == int(count * _FAST_SHARE) or alike[_shape(config)] == _MOST_ALIKE:
+            left.append(config)
+        elif made := _that_run(ask, [config], cap_bytes):
+            fast += made
+            alike[_shape(config)] += 1
+    unlike = [Request(model=ask.model, config=config, cap_bytes=cap_bytes) for config in left]
     done = [Request(model=ask.model, config=plan, cap_bytes=cap_bytes), *fast]
     others: list[Request] = []
     for request in most_informative_first(unlike, done) if unlike else ():
@@ -197,6 +204,11 @@ def _chosen(
             break
         others += _that_run(ask, [request.config], cap_bytes)
     return [*fast, *others]
+
+
+def _shape(config: TrainConfig) -> tuple[object, ...]:
+    """What decides most of the speed."""
+    return config.precision, config.checkpointing, config.micro_batch, config.loss
 
 
 def _that_run(ask: Question, configs: Iterable[TrainConfig], cap_bytes: int) -> list[Request]:
