@@ -6,7 +6,7 @@ to the head with its replay done is the best, for all others can only score less
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import count, pairwise
@@ -169,7 +169,7 @@ class Search:
             [at_micro_batch(config, size, self.ask.options) for size in sizes]
             for config in lane.variants(self.ask.options)
         ]
-        self.ask.prepare(family[-1] for family in families)
+        self.ask.prepare(hint_of(family) for family in families)
         hopeful = [self._hopeful(lane, family) for family in families]
         if self.ask.options.goal is Goal.LEAST_MEMORY:
             hopeful = [family[-1:] for family in hopeful]
@@ -180,19 +180,29 @@ class Search:
                 self._push(self.examine(lane, config))
 
     def _hopeful(self, lane: Lane, family: list[TrainConfig]) -> list[TrainConfig]:
-        """What of the family may fit, largest micro-batch first, read off the smallest one's tape."""
-        smallest = self.examine(lane, family[-1])
+        """What of the family may fit, largest micro-batch first, read off one tape for all."""
+        hint = hint_of(family)
+        smallest = self._hinted(lane, family[-1], hint)
         if not smallest.fits:
             return []
-        fitting = len(family) - 1
-        low = 0
+        low, fitting = 0, len(family) - 1
         while low < fitting:  # what is needed grows with the micro-batch
             middle = (low + fitting) // 2
-            if self.ask.bound(family[middle], family[-1]) <= self.ask.room_bytes:
+            if self.ask.bound(family[middle], hint) <= self.ask.room_bytes:
                 fitting = middle
             else:
                 low = middle + 1
         return family[fitting:]
+
+    def _hinted(self, lane: Lane, config: TrainConfig, hint: TrainConfig) -> Examined:
+        """Whether the config may fit, read off the hint's tape."""
+        one = Examined(lane=lane, config=config)
+        try:
+            one = replace(one, needed_bytes=self.ask.bound(config, hint))
+        except AdvisorError as error:
+            one = replace(one, why_not=error.what)
+        one = replace(one, fits=not one.why_not and one.needed_bytes <= self.ask.room_bytes)
+        return self.seen.setdefault(config, one) if not one.fits else one
 
     def _push(self, one: Examined) -> None:
         if one.fits:
@@ -247,6 +257,11 @@ class Search:
         near.sort(key=lambda one: one.needed_bytes)
         proven = [self.prove(one) for one in near[:_TWINS]]
         return min([found, *(one for one in proven if one.fits)], key=lambda one: one.needed_bytes)
+
+
+def hint_of(family: Sequence[TrainConfig]) -> TrainConfig:
+    """Whose tape tells how the need grows: the smallest but for micro-batch 1, which is traced as if it were a constant."""
+    return next((config for config in reversed(family) if config.micro_batch > 1), family[-1])
 
 
 def is_free(lane: Lane, ask: Question) -> bool:

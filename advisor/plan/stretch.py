@@ -10,6 +10,7 @@ from advisor.records import Allocator, TrainConfig
 
 _LENGTH_STEP = 256  # tokens: a plan does not count single ones
 _HINT_TOKENS = 2048  # what ships was traced at this length
+_HINT_BATCH = 2  # a tape of micro-batch 1 does not tell how others grow
 _LONGEST = 1 << 20  # tokens, where the model does not say how many positions it knows
 _LARGEST_BATCH = 1 << 12
 _TRIES = 6  # lengths to replay, from above, before giving up on a way to train
@@ -55,7 +56,7 @@ def _track(ask: Question, config: TrainConfig) -> Track:
     allocator = options.allocator or Allocator.EXPANDABLE  # nothing is lost between segments that grow
     if ask.options.goal is Goal.LARGEST_BATCH:
         base = replace(config, allocator=allocator, accumulation_steps=1)
-        return Track(_LARGEST_BATCH, 1, lambda size: replace(base, micro_batch=size))
+        return Track(_LARGEST_BATCH, _HINT_BATCH, lambda size: replace(base, micro_batch=size))
     positions = ask.model.config.get("max_position_embeddings")
     longest = positions if isinstance(positions, int) else _LONGEST
     micro = options.micro_batch or 1
