@@ -8,6 +8,7 @@ They lie in profiles/tapes, a folder a model; a tape's name is the digest of wha
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,13 @@ from advisor.tape.store import TapeStore, Wanted, default_shipped_folder, wanted
 MODELS = ("0.5B", "1B", "3B", "7B", "8B", "14B", "32B", "70B")
 CARDS = ("t4", "rtx-4090", "h100-80gb-sxm")
 _FULL_BELOW = 4_000_000_000  # parameters: larger ones are rarely trained whole on one card
-_SEVERAL_SHAPES = (1, 2, 4)  # micro-batches of 2,048 tokens that a plan considers
+_SEVERAL_SHAPES = (
+    1,
+    2,
+    4,
+    8,
+)  # micro-batches of 2,048 tokens that a plan considers; larger ones share a tape with 8
+_LONG = 16_384  # tokens; longer sequences share its tape, for `--goal longest-context`
 
 
 def main(*, fresh: Annotated[bool, typer.Option()] = False) -> None:
@@ -65,6 +72,7 @@ def _configs(model: ModelSpec, gpu: GpuSpec) -> Iterator[TrainConfig]:
             continue
         if _often_chosen(lane, model):
             yield from _shapes(lane, options)
+            yield replace(lane.with_shape(1, options, lane.checkpointing), sequence_length=_LONG)
         else:
             yield lane.with_shape(1, options, lane.checkpointing)
 

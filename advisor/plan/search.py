@@ -183,6 +183,8 @@ class Search:
         """What of the family may fit, largest micro-batch first, read off one tape for all."""
         hint = hint_of(family)
         smallest = self._hinted(lane, family[-1], hint)
+        if smallest.why_not and self.ask.has_tape(family[-1]):
+            return family[-1:]  # nothing tells how it grows, but it is known itself
         if not smallest.fits:
             return []
         low, fitting = 0, len(family) - 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from advisor.plan.goals import STRETCHED, Goal
-from advisor.plan.lanes import Lane
+from advisor.plan.lanes import Lane, PlanOptions
 from advisor.plan.search import Examined, Question, Search
 from advisor.records import Allocator, TrainConfig
 
@@ -55,8 +55,7 @@ def _track(ask: Question, config: TrainConfig) -> Track:
     options = ask.options
     allocator = options.allocator or Allocator.EXPANDABLE  # nothing is lost between segments that grow
     if ask.options.goal is Goal.LARGEST_BATCH:
-        base = replace(config, allocator=allocator, accumulation_steps=1)
-        return Track(_LARGEST_BATCH, _HINT_BATCH, lambda size: replace(base, micro_batch=size))
+        return Track(_LARGEST_BATCH, _HINT_BATCH, lambda size: _of_batch(config, allocator, size, options))
     positions = ask.model.config.get("max_position_embeddings")
     longest = positions if isinstance(positions, int) else _LONGEST
     micro = options.micro_batch or 1
@@ -69,6 +68,12 @@ def _track(ask: Question, config: TrainConfig) -> Track:
     steps = max(1, longest // _LENGTH_STEP)
     hint = min(steps, _HINT_TOKENS // _LENGTH_STEP)
     return Track(steps, hint, lambda size: replace(base, sequence_length=min(longest, size * _LENGTH_STEP)))
+
+
+def _of_batch(config: TrainConfig, allocator: Allocator, size: int, options: PlanOptions) -> TrainConfig:
+    """So many sequences at a time, and no more of them in a step than the effective batch has, but for one pass."""
+    steps = max(1, options.effective_batch // size)
+    return replace(config, allocator=allocator, micro_batch=size, accumulation_steps=steps)
 
 
 def _reach(search: Search, track: Track) -> int:
