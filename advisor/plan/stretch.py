@@ -13,7 +13,7 @@ _HINT_TOKENS = 2048  # what ships was traced at this length
 _HINT_BATCH = 2  # a tape of micro-batch 1 does not tell how others grow
 _LONGEST = 1 << 20  # tokens, where the model does not say how many positions it knows
 _LARGEST_BATCH = 1 << 12
-_TRIES = 6  # lengths to replay, from above, before giving up on a way to train
+_TRIES = 8  # sizes to replay of one way to train
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,13 @@ def _promising(search: Search, lanes: Iterable[Lane]) -> list[tuple[Lane, Track,
 
 def _track(ask: Question, config: TrainConfig) -> Track:
     options = ask.options
-    allocator = options.allocator or Allocator.EXPANDABLE  # nothing is lost between segments that grow
     if ask.options.goal is Goal.LARGEST_BATCH:
-        return Track(_LARGEST_BATCH, _HINT_BATCH, lambda size: _of_batch(config, allocator, size, options))
+        return Track(_LARGEST_BATCH, _HINT_BATCH, lambda size: _of_batch(config, size, options))
     positions = ask.model.config.get("max_position_embeddings")
     longest = positions if isinstance(positions, int) else _LONGEST
     micro = options.micro_batch or 1
     base = replace(
         config,
-        allocator=allocator,
         micro_batch=micro,
         accumulation_steps=options.effective_batch // micro,
     )
@@ -70,10 +68,10 @@ def _track(ask: Question, config: TrainConfig) -> Track:
     return Track(steps, hint, lambda size: replace(base, sequence_length=min(longest, size * _LENGTH_STEP)))
 
 
-def _of_batch(config: TrainConfig, allocator: Allocator, size: int, options: PlanOptions) -> TrainConfig:
+def _of_batch(config: TrainConfig, size: int, options: PlanOptions) -> TrainConfig:
     """So many sequences at a time, and no more of them in a step than the effective batch has, but for one pass."""
     steps = max(1, options.effective_batch // size)
-    return replace(config, allocator=allocator, micro_batch=size, accumulation_steps=steps)
+    return replace(config, micro_batch=size, accumulation_steps=steps)
 
 
 def _reach(search: Search, track: Track) -> int:
@@ -90,18 +88,32 @@ def _reach(search: Search, track: Track) -> int:
 
 
 def _farthest(search: Search, lane: Lane, track: Track, reach: int) -> Examined | None:
-    """The farthest step that a replay proves; one that fails says by how much it was too far."""
-    room, step = search.ask.room_bytes, reach
+    """The farthest step that a replay proves: below one that fails by as much as it was too far, then by halves."""
+    room, step, above = search.ask.room_bytes, reach, reach + 1
     fixed = search.ask.bound(track.at(1), track.at(track.hint))
+    found: tuple[int, Examined] | None = None
     for _ in range(_TRIES):
-        one = search.prove(search.examine(lane, track.at(step)))
-        if one.why_not or step == 1:
-            return one if one.fits else None
+        one = _with_some_allocator(search, lane, track.at(step))
+        if one.why_not:
+            break
         if one.fits:
-            return one
-        grown = max(1, one.needed_bytes - fixed)
-        step = max(1, min(step - 1, step * (room - fixed) // grown))
-    return None
+            found = step, one
+        else:
+            above = step
+        below = found[0] if found else 0
+        if above - below <= 1:
+            break
+        nearest = step * (room - fixed) // max(1, one.needed_bytes - fixed)
+        step = (below + above) // 2 if found else max(1, min(above - 1, nearest))
+    return found[1] if found else None
+
+
+def _with_some_allocator(search: Search, lane: Lane, config: TrainConfig) -> Examined:
+    """With fixed segments if that fits, else with growing ones, unless the user chose."""
+    one = search.prove(search.examine(lane, config))
+    if one.fits or one.why_not or search.ask.options.allocator is not None:
+        return one
+    return search.prove(search.examine(lane, replace(config, allocator=Allocator.EXPANDABLE)))
 
 
 def _reached(ask: Question, one: Examined) -> int:
