@@ -12,7 +12,9 @@ _UNPACKED = (Precision.NF4, Precision.NF4_SINGLE, Precision.INT8)
 def fake_clock(model, config, gpu):
     """Seconds of a step: arithmetic, once more where layers are recomputed; weights read (and unpacked) each pass;
     a fixed cost a pass; nothing else."""
-    passes = 8 if config.checkpointing is not Checkpointing.NONE else 6
+    layers = model.config["num_hidden_layers"]
+    recomputed = 0 if config.checkpointing is Checkpointing.NONE else config.checkpointed_layers or layers
+    passes = 6 + 2 * recomputed / layers
     tokens = config.micro_batch * config.sequence_length
     arithmetic = passes * model.parameters * tokens / (0.45 * gpu.matmul_flops_per_second)
     moved = model.parameters * (12 if config.precision in _UNPACKED else 4) / gpu.bandwidth_bytes_per_second

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from advisor.records import Attention, Checkpointing, Loss, Method, Precision, TrainConfig
+from advisor.plan.goals import Goal
+from advisor.records import Attention, Checkpointing, LoraVariant, Loss, Method, Precision, TrainConfig
 
 if TYPE_CHECKING:
     from advisor.plan.lanes import PlanOptions
 
 Values = Callable[[TrainConfig], tuple[Any, ...]]
+_TIGHT_GOALS = (Goal.LONGEST_CONTEXT, Goal.LARGEST_BATCH, Goal.LEAST_MEMORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +27,15 @@ class Dimension:
     field: str
     usual: Values
     wide: Values
+    tight: Values | None = None  # looked at also where memory is all that the goal is about
 
     def values(self, config: TrainConfig, options: "PlanOptions") -> tuple[Any, ...]:
         """What the plan looks at."""
         asked = getattr(options, self.field)
         if asked is not None:
             return (asked,)
-        return self.wide(config) if options.thorough else self.usual(config)
+        more = self.tight(config) if self.tight is not None and options.goal in _TIGHT_GOALS else ()
+        return tuple(dict.fromkeys((*(self.wide if options.thorough else self.usual)(config), *more)))
 
 
 def recomputing(config: TrainConfig) -> Checkpointing:
@@ -42,6 +46,11 @@ def recomputing(config: TrainConfig) -> Checkpointing:
 
 def _constant(*values: Any) -> Values:
     return lambda _: values
+
+
+def _unless_int8(*values: Any) -> Values:
+    """Non-reentrant kinds would keep every input of an 8-bit layer."""
+    return lambda config: () if config.precision is Precision.INT8 else values
 
 
 def _of_adapters(*values: Any) -> Values:
@@ -58,6 +67,7 @@ DIMENSIONS = (
             recomputing(config),
             *(kind for kind in (Checkpointing.REENTRANT,) if kind is not recomputing(config)),
         ),
+        tight=_unless_int8(Checkpointing.OFFLOADED),
     ),
     Dimension(
         field="loss", usual=_constant(Loss.CHUNKED), wide=_constant(Loss.CHUNKED, Loss.STOCK)
@@ -69,6 +79,9 @@ DIMENSIONS = (
     ),
     # Eager attention keeps a square of scores: never smaller, never faster. Ask for it with --attention.
     Dimension(field="attention", usual=_constant(Attention.AUTO), wide=_constant(Attention.AUTO)),
+    # How many layers, where some are: `partial.py` finds the fewest that will do.
+    Dimension(field="checkpointed_layers", usual=_constant(None), wide=_constant(None)),
+    Dimension(field="lora_variant", usual=_constant(LoraVariant.NONE), wide=_constant(LoraVariant.NONE)),
     Dimension(field="lora_rank", usual=_of_adapters(16), wide=_of_adapters(16, 64, 256)),
     Dimension(
         field="lora_targets",

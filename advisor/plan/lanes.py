@@ -15,6 +15,7 @@ from advisor.records import (
     Autocast,
     Checkpointing,
     GpuSpec,
+    LoraVariant,
     Loss,
     Method,
     ModelSpec,
@@ -32,12 +33,14 @@ class PlanOptions:
     method: Method | None = None
     precision: Precision | None = None
     checkpointing: Checkpointing | None = None
+    checkpointed_layers: int | None = None
     micro_batch: int | None = None
     loss: Loss | None = None
     optimizer: str | None = None
     lora_rank: int | None = None
     lora_targets: str | tuple[str, ...] | None = None
     trainable_layers: int = 4
+    lora_variant: LoraVariant | None = None
     attention: Attention | None = None
     allocator: Allocator | None = None
     reserve_bytes: int = 0  # for a display, or other programs

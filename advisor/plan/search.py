@@ -9,12 +9,14 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import partial
 from itertools import count, pairwise
 
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator, reserved_range
 from advisor.plan.goals import Goal, score
 from advisor.plan.lanes import Lane, PlanOptions, at_micro_batch
+from advisor.plan.partial import guess, may_be_partial, settled
 from advisor.plan.room import at_risk_bytes
 from advisor.plan.worth import indifference_share, passed_over
 from advisor.records import (
@@ -36,7 +38,7 @@ _QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 class Known(IntEnum):
     """How closely a config was looked at."""
 
-    HINT = 0  # no tape of its own yet
+    HINT = 0  # guessed from the tapes of others
     BOUND = 1  # its tape, its time, and what it needs at least
     REPLAY = 2
 
@@ -155,6 +157,13 @@ class Search:
             self.seen[one.config] = one
         return one
 
+    def prove_with_some_allocator(self, lane: Lane, config: TrainConfig) -> Examined:
+        """With fixed segments if that fits, else with growing ones, unless the user chose."""
+        one = self.prove(self.examine(lane, config))
+        if one.fits or one.why_not or self.ask.options.allocator is not None:
+            return one
+        return self.prove(self.examine(lane, replace(config, allocator=Allocator.EXPANDABLE)))
+
     def _is_beaten(self, lane: Lane, found: Examined) -> bool:
         """A quantised base is unpacked at each use: at the same shape it is never faster, and worth no more."""
         options, config = self.ask.options, found.config
@@ -174,10 +183,13 @@ class Search:
         if self.ask.options.goal is Goal.LEAST_MEMORY:
             hopeful = [family[-1:] for family in hopeful]
         self.ask.prepare(family[0] for family in hopeful if family)
-        for family in hopeful:
-            self._smaller |= dict(pairwise(family))
-            for config in family[:1] + [c for c in family[1:] if self.ask.has_tape(c)]:
-                self._push(self.examine(lane, config))
+        for family, fitting in zip(families, hopeful, strict=True):
+            self._smaller |= dict(pairwise(fitting))
+            for config in fitting[:1] + [c for c in fitting[1:] if self.ask.has_tape(c)]:
+                one = self.examine(lane, config)
+                self._push(one)
+                if one.fits and may_be_partial(self.ask, config):
+                    self._push_partial(guess(self.ask, one, hint_of(family)))
 
     def _hopeful(self, lane: Lane, family: list[TrainConfig]) -> list[TrainConfig]:
         """What of the family may fit, largest micro-batch first, read off one tape for all."""
@@ -195,6 +207,10 @@ class Search:
             else:
                 low = middle + 1
         return family[fitting:]
+
+    def _push_partial(self, guessed: Examined | None) -> None:
+        if guessed is not None:
+            self._push(guessed)
 
     def _hinted(self, lane: Lane, config: TrainConfig, hint: TrainConfig) -> Examined:
         """Whether the config may fit, read off the hint's tape."""
@@ -227,7 +243,12 @@ class Search:
             if one.known is Known.REPLAY:
                 return one
             heapq.heappop(self._queue)
-            self._weigh(self.prove(one))
+            if one.known is Known.HINT:
+                found = settled(self.ask, one.config, partial(self.prove_with_some_allocator, one.lane))
+                if found is not None:
+                    self._push(found)
+            else:
+                self._weigh(self.prove(one))
         return None
 
     def _weigh(self, one: Examined) -> None:
@@ -253,9 +274,8 @@ class Search:
         """Of what scores hardly less, the config that needs least."""
         share = indifference_share(self.ask.options.goal.value)
         enough = self._score(found) * (1 - share)
-        near = [
-            e for _, _, e in self._queue if self._score(e) >= enough and e.needed_bytes < found.needed_bytes
-        ]
+        known = [one for _, _, one in self._queue if one.known is not Known.HINT]
+        near = [one for one in known if self._score(one) >= enough and one.needed_bytes < found.needed_bytes]
         near.sort(key=lambda one: one.needed_bytes)
         proven = [self.prove(one) for one in near[:_TWINS]]
         return min([found, *(one for one in proven if one.fits)], key=lambda one: one.needed_bytes)

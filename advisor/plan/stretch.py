@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from advisor.plan.goals import STRETCHED, Goal
 from advisor.plan.lanes import Lane, PlanOptions
 from advisor.plan.search import Examined, Question, Search
-from advisor.records import Allocator, TrainConfig
+from advisor.records import TrainConfig
 
 _LENGTH_STEP = 256  # tokens: a plan does not count single ones
 _HINT_TOKENS = 2048  # what ships was traced at this length
@@ -93,7 +93,7 @@ def _farthest(search: Search, lane: Lane, track: Track, reach: int) -> Examined 
     fixed = search.ask.bound(track.at(1), track.at(track.hint))
     found: tuple[int, Examined] | None = None
     for _ in range(_TRIES):
-        one = _with_some_allocator(search, lane, track.at(step))
+        one = search.prove_with_some_allocator(lane, track.at(step))
         if one.why_not:
             break
         if one.fits:
@@ -106,14 +106,6 @@ def _farthest(search: Search, lane: Lane, track: Track, reach: int) -> Examined 
         nearest = step * (room - fixed) // max(1, one.needed_bytes - fixed)
         step = (below + above) // 2 if found else max(1, min(above - 1, nearest))
     return found[1] if found else None
-
-
-def _with_some_allocator(search: Search, lane: Lane, config: TrainConfig) -> Examined:
-    """With fixed segments if that fits, else with growing ones, unless the user chose."""
-    one = search.prove(search.examine(lane, config))
-    if one.fits or one.why_not or search.ask.options.allocator is not None:
-        return one
-    return search.prove(search.examine(lane, replace(config, allocator=Allocator.EXPANDABLE)))
 
 
 def _reached(ask: Question, one: Examined) -> int:

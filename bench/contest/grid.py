@@ -9,6 +9,7 @@ modules) is held.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError, ExitCode
@@ -16,6 +17,7 @@ from advisor.estimate import Estimator
 from advisor.plan.dimensions import recomputing
 from advisor.plan.goals import STRETCHED, Goal
 from advisor.plan.lanes import Lane, PlanOptions, at_micro_batch, lanes
+from advisor.plan.partial import guess, may_be_partial, settled
 from advisor.plan.planner import find_best, open_search
 from advisor.plan.search import Clock, Question, Search, micro_batches
 from advisor.records import (
@@ -28,12 +30,14 @@ from advisor.records import (
     Precision,
     TrainConfig,
 )
+from advisor.tape.regime import EDGE_PARTS
 from bench.order import most_informative_first
 from bench.request import STEPS, Request
 
 _PRECISIONS = (Precision.BF16, Precision.FP16, Precision.NF4, Precision.INT8)
 _BASES = 3  # of the fastest, so many are varied in every other dimension too
 _OPTIMIZERS = ("adamw_8bit", "paged_adamw_8bit", "adamw_torch")
+_BOLDER_LAYERS = 2
 _MOST_ALIKE = 3  # of the fast ones, so many may differ in optimizer and allocator alone
 _FAST_SHARE = 0.5  # of the rivals: those that the clock thinks fastest; the rest are as unlike as can be
 
@@ -137,9 +141,27 @@ def _rivals(search: Search, plan: TrainConfig, sequences: int) -> list[TrainConf
     ]
     ask.prepare(shapes)
     runs = _fastest_first(ask, [config for config in shapes if _may_run(ask, config)])
+    partly = [other for base in runs if may_be_partial(ask, base) for other in _partly(search, base)]
+    runs = _fastest_first(ask, [*runs, *partly])
     varied = [other for base in (plan, *runs[:_BASES]) for other in _varied(base)]
     ask.prepare(varied)
     return list(dict.fromkeys((*runs, *(config for config in varied if _may_run(ask, config)))))
+
+
+def _partly(search: Search, base: TrainConfig) -> list[TrainConfig]:
+    """With as few checkpointed layers as surely fit, and with fewer still, which may yet run."""
+    ask = search.ask
+    lane = next(lane for lane in _ways(ask) if lane.config.precision is base.precision)
+    hint = replace(base, micro_batch=max(2, base.micro_batch))
+    guessed = guess(ask, search.examine(lane, base), hint)
+    if guessed is None:
+        return []
+    found = settled(ask, guessed.config, partial(search.prove_with_some_allocator, lane))
+    if found is None or found.config.checkpointed_layers is None:
+        return []
+    bolder = found.config.checkpointed_layers - _BOLDER_LAYERS
+    fewer = [replace(found.config, checkpointed_layers=bolder)] if bolder >= EDGE_PARTS else []
+    return [found.config, *(config for config in fewer if _may_run(ask, config))]
 
 
 def _ways(ask: Question) -> list[Lane]:
@@ -208,7 +230,7 @@ def _chosen(
 
 def _shape(config: TrainConfig) -> tuple[object, ...]:
     """What decides most of the speed."""
-    return config.precision, config.checkpointing, config.micro_batch, config.loss
+    return config.precision, config.checkpointing, config.checkpointed_layers, config.micro_batch, config.loss
 
 
 def _that_run(ask: Question, configs: Iterable[TrainConfig], cap_bytes: int) -> list[Request]:
