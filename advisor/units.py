@@ -24,6 +24,11 @@ def mib(size_bytes: float, decimals: int = 1) -> str:
     return f"{size_bytes / MIB:.{decimals}f} MiB"
 
 
+def short_tokens(count: float) -> str:
+    """Tokens as context lengths are called: 512, 2k, 128k."""
+    return f"{count / KIB:g}k" if count >= KIB else f"{count:g}"
+
+
 def parse_size_bytes(text: str) -> int:
     """Bytes behind `512MiB`, `1.5GiB` or `1GB`.
 

@@ -6,13 +6,13 @@ import pytest
 from report_parts import many_rows, measured, predicted, synthetic_card
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
+from advisor.pictures.document import Figure, Missing, Table
 from advisor.profiles.record import Outcome, SmallestCap
 from advisor.records import Checkpointing, Loss, Method, Precision
 from advisor.units import GIB, MIB
 from bench.report.build import build
 from bench.report.caps import caps
 from bench.report.card_classes import fitting_class
-from bench.report.document import Figure, Missing, Table
 from bench.report.energy import energy
 from bench.report.forecast import forecast, misses
 from bench.report.frontier import edges, frontier

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.axes import decades_axis, linear_axis, span_axis, tokens_axis
-from bench.report.words import percent, short_tokens
+from advisor.pictures.axes import decades_axis, linear_axis, span_axis, tokens_axis
+from advisor.units import short_tokens
+from bench.report.words import percent
 
 positive = st.lists(st.floats(min_value=1e-3, max_value=1e6), min_size=1, max_size=8)
 whole = st.lists(st.integers(min_value=1, max_value=1 << 22), min_size=1, max_size=8)

@@ -156,7 +156,7 @@ def test_each_precision_has_a_colour_and_a_shape_of_its_own(written):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_stand_out_from_the_paper(scheme):
     """Text by 4.5 to 1, marks by 3 to 1, as WCAG 2.2 asks."""
-    css = files("bench.report").joinpath("page.css").read_text()
+    css = files("advisor.pictures").joinpath("page.css").read_text()
     parts = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", parts[["light", "dark"].index(scheme)]))
     text = {"ink", "quiet", "link", "alarm"}

@@ -1,15 +1,15 @@
 """From a card's rows to a whole report, and from all rows to files."""
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.pictures.document import Document, Listing, Missing, Section
+from advisor.pictures.html import to_html
 from advisor.units import gib
 from bench.report.caps import caps
-from bench.report.document import Document, Listing, Missing, Section
 from bench.report.energy import energy
 from bench.report.forecast import forecast
 from bench.report.frontier import frontier
 from bench.report.growth import growth
-from bench.report.html import to_html
-from bench.report.markdown import MADE_BY, to_markdown
+from bench.report.markdown import MADE_BY, MARK, to_markdown
 from bench.report.matrix import matrix
 from bench.report.overview import overview
 from bench.report.pareto import pareto
@@ -52,4 +52,4 @@ def _lead(card: CardRows) -> str:
 def texts(card: CardRows) -> dict[str, str]:
     """The report's files by their endings."""
     document = build(card)
-    return {".md": to_markdown(document, f"{card.card.slug}.html"), ".html": to_html(document)}
+    return {".md": to_markdown(document, f"{card.card.slug}.html"), ".html": to_html(document, mark=MARK)}

@@ -2,11 +2,11 @@
 
 from itertools import groupby
 
+from advisor.pictures.document import Cell, Group, Missing, Section, Table, columns, text
 from advisor.profiles.record import Measurement, SmallestCap
 from advisor.units import gib, mib
 from bench.accuracy.caps import WITH_RETRIES, WITHOUT_RETRIES
 from bench.accuracy.compared import Figure
-from bench.report.document import Cell, Group, Missing, Section, Table, columns, text
 from bench.report.reading import CardRows
 from bench.report.words import batch, percent, way_words
 

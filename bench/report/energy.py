@@ -2,12 +2,12 @@
 
 from itertools import groupby
 
+from advisor.pictures.axes import decades_axis
+from advisor.pictures.document import Cell, Figure, Group, Missing, Panel, Section, Table, columns, text
+from advisor.pictures.svg import Mark, drawing, mark, precision_keys, segment
 from advisor.profiles.record import Measurement
-from bench.report.axes import decades_axis
-from bench.report.document import Cell, Figure, Group, Missing, Panel, Section, Table, columns, text
 from bench.report.reading import CardRows, row_order
 from bench.report.strips import Strips
-from bench.report.svg import Mark, drawing, mark, precision_keys, segment
 from bench.report.words import batch, counted, described, speed, trained, way_words
 
 _TITLE = "Energy"

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import mean, median
 
+from advisor.pictures.axes import Axis, span_axis
+from advisor.pictures.document import Cell, Figure, Group, Key, Missing, Panel, Section, Table, columns, text
+from advisor.pictures.frame import HEIGHT, LEFT, RIGHT, Frame, grid
+from advisor.pictures.svg import Mark, drawing, key, mark, precision_keys, segment, series
 from advisor.profiles.record import Measurement
 from advisor.records import Precision
-from bench.report.axes import Axis, span_axis
-from bench.report.document import Cell, Figure, Group, Key, Missing, Panel, Section, Table, columns, text
-from bench.report.panels import HEIGHT, LEFT, RIGHT, Frame, grid
 from bench.report.reading import CardRows
-from bench.report.svg import Mark, drawing, key, mark, precision_keys, segment, series
 from bench.report.words import DOT, counted, described, percent
 
 _TITLE = "Predicted against measured"

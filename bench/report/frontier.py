@@ -4,13 +4,13 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from advisor.pictures.axes import Axis, tokens_axis
+from advisor.pictures.document import Cell, Figure, Group, Missing, Panel, Section, Table, columns, text
+from advisor.pictures.svg import Mark, cross, drawing, key, mark, precision_keys, segment, series
 from advisor.profiles.record import Measurement, Outcome
 from advisor.units import gib
-from bench.report.axes import Axis, tokens_axis
-from bench.report.document import Cell, Figure, Group, Missing, Panel, Section, Table, columns, text
 from bench.report.reading import CardRows, row_order
 from bench.report.strips import Strips
-from bench.report.svg import Mark, cross, drawing, key, mark, precision_keys, segment, series
 from bench.report.words import batch, described, short_way, tokens, way, way_words
 
 _TITLE = "Where memory ran out"

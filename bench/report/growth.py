@@ -4,15 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
+from advisor.pictures.axes import doubling_axis, tokens_axis
+from advisor.pictures.document import Figure, Key, Missing, Panel, Section
+from advisor.pictures.frame import HEIGHT, RIGHT, Frame, grid
+from advisor.pictures.svg import Mark, drawing, key, mark, path, precision_keys, segment, series
 from advisor.profiles.record import Measurement
 from advisor.records import Checkpointing, Loss, TrainConfig
-from advisor.units import gib
-from bench.report.axes import doubling_axis, tokens_axis
-from bench.report.document import Figure, Key, Missing, Panel, Section
-from bench.report.panels import BESIDE, HEIGHT, RIGHT, Frame, class_rows, grid
+from advisor.units import gib, short_tokens
+from bench.report.panels import BESIDE, class_rows
 from bench.report.reading import CardRows, reserved_gib
-from bench.report.svg import Mark, drawing, key, mark, path, precision_keys, segment, series
-from bench.report.words import counted, described, method_words, short_tokens, tokens, way
+from bench.report.words import counted, described, method_words, tokens, way
 
 _TITLE = "Memory against tokens"
 _CAPTION = (

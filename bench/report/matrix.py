@@ -3,10 +3,10 @@
 from collections import defaultdict
 from itertools import groupby
 
+from advisor.pictures.document import Cell, Group, Paragraph, Section, Table, columns, text
 from advisor.profiles.record import Measurement, Outcome
 from advisor.records import TrainConfig
 from advisor.units import gib
-from bench.report.document import Cell, Group, Paragraph, Section, Table, columns, text
 from bench.report.reading import CardRows
 from bench.report.words import TIMES, otherwise, speed, trained, way
 

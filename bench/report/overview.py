@@ -3,10 +3,10 @@
 from itertools import groupby
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.pictures.document import Cell, Group, Listing, Paragraph, Section, Table, columns, only, text
 from advisor.profiles.record import Measurement
 from advisor.units import gib
 from bench.report.card_classes import class_limits, fitting_class
-from bench.report.document import Cell, Group, Listing, Paragraph, Section, Table, columns, only, text
 from bench.report.reading import CardRows, model_order, row_order
 from bench.report.words import batch, checkpointing_words, counted, otherwise, speed, tokens, trained
 

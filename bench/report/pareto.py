@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
+from advisor.pictures.axes import doubling_axis, linear_axis
+from advisor.pictures.document import Figure, Missing, Panel, Section
+from advisor.pictures.frame import HEIGHT, LEFT, Frame, grid
+from advisor.pictures.svg import Mark, drawing, key, label, mark, path, precision_keys
 from advisor.profiles.record import Measurement
 from advisor.records import Checkpointing
 from advisor.units import gib
-from bench.report.axes import doubling_axis, linear_axis
-from bench.report.document import Figure, Missing, Panel, Section
-from bench.report.panels import HEIGHT, LEFT, Frame, class_columns, grid
+from bench.report.panels import class_columns
 from bench.report.reading import CardRows, reserved_gib
-from bench.report.svg import Mark, drawing, key, label, mark, path, precision_keys
 from bench.report.words import batch, counted, described, speed, way_words
 
 _TITLE = "Speed against memory"

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from bench.report.axes import Axis
-from bench.report.panels import RIGHT
-from bench.report.svg import label, segment
+from advisor.pictures.axes import Axis
+from advisor.pictures.frame import RIGHT
+from advisor.pictures.svg import label, segment
 
 _ABOVE, _EACH, _BELOW = 6.0, 38.0, 40.0
 _TO_WORDS, _TO_TRACK = 14.0, 26.0

@@ -5,9 +5,9 @@ from statistics import median
 from typing import Any
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.pictures.document import Block, Column, Listing, Paragraph, Section, Table, columns, only, text
 from advisor.profiles.record import Measurement, Outcome
 from advisor.units import gib
-from bench.report.document import Block, Column, Listing, Paragraph, Section, Table, columns, only, text
 from bench.report.reading import CardRows
 from bench.report.words import batch, counted, way_words
 

@@ -12,7 +12,6 @@ MINUS = "\N{MINUS SIGN}"
 DOT = "\N{MIDDLE DOT}"
 
 _PLAIN = TrainConfig()
-_KIB = 1024
 # Said apart.
 _SAID_APART = {"method", "precision", "micro_batch", "sequence_length", "checkpointing", "loss"}
 _PHRASES = {
@@ -50,11 +49,6 @@ def batch(config: TrainConfig) -> str:
 def tokens(config: TrainConfig) -> int:
     """Tokens in one forward pass, which is what memory grows with."""
     return config.micro_batch * config.sequence_length
-
-
-def short_tokens(count: float) -> str:
-    """Tokens as context lengths are called: 512, 2k, 128k."""
-    return f"{count / _KIB:g}k" if count >= _KIB else f"{count:g}"
 
 
 def otherwise(config: TrainConfig) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, floor, log2, log10
 
-from bench.report.words import short_tokens
+from advisor.units import short_tokens
 
 _STEPS = (1, 2, 2.5, 5, 10)
 _LEAST_RATIO = 4.0  # of a logarithmic axis, so that near values stay near

@@ -1,4 +1,4 @@
-"""What a report is made of, before anyone decides how it looks.
+"""What a page is made of, before anyone decides how it looks.
 
 Text is plain, with `backticks` for code; Markdown and HTML are written from the same blocks.
 """

@@ -6,8 +6,8 @@ Colours are classes of the page's style, so that one drawing serves light and da
 from dataclasses import dataclass
 from html import escape
 
+from advisor.pictures.document import Key
 from advisor.records import Precision
-from bench.report.document import Key
 
 WIDTH = 360  # units of a drawing; a phone shows about one pixel for each
 _RADIUS = 4.6
@@ -41,14 +41,18 @@ def element(name: str, *children: str, **attributes: str | float) -> str:
     return f"<{name}{written}>{inside}</{name}>" if inside else f"<{name}{written}/>"
 
 
-def drawing(name: str, title: str, text: str, height: float, *children: str) -> str:
+def drawing(  # noqa: PLR0913 - each is a part of the element
+    name: str, title: str, text: str, height: float, *children: str, width: float = WIDTH, class_: str = ""
+) -> str:
     """A whole drawing, with what a screen reader says of it."""
+    named = {"class_": class_} if class_ else {}
     return element(
         "svg",
         element("title", escape(title), id=f"{name}-title"),
         element("desc", escape(text), id=f"{name}-desc"),
         *children,
-        viewBox=f"0 0 {WIDTH} {_attribute(height)}",
+        viewBox=f"0 0 {_attribute(width)} {_attribute(height)}",
+        **named,
         role="img",
         aria_labelledby=f"{name}-title {name}-desc",
     )

@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing but itself."""
+"""A document as one page that needs nothing but itself."""
 
 import re
 from html import escape
@@ -7,16 +7,15 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from bench.report.document import Block, Document
-from bench.report.markdown import MARK
-from bench.report.words import TIMES
+from advisor.pictures.document import Block, Document
 
 _CODE = re.compile(r"`([^`]+)`")
+_TIMES = " \N{MULTIPLICATION SIGN} "
 
 
-def to_html(document: Document) -> str:
-    """The whole page."""
-    here = files("bench.report")
+def to_html(document: Document, *, mark: str = "") -> str:
+    """The whole page; `mark` is a comment near its top that says where it is from."""
+    here = files("advisor.pictures")
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -27,7 +26,7 @@ def to_html(document: Document) -> str:
     environment.filters |= {"kind": _kind, "words": _words}
     template = environment.from_string(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
     style = Markup(here.joinpath("page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
-    return template.render(document=document, style=style, mark=Markup(MARK))  # noqa: S704 - ours
+    return template.render(document=document, style=style, mark=Markup(mark))  # noqa: S704 - ours
 
 
 def _kind(block: Block) -> str:
@@ -37,5 +36,5 @@ def _kind(block: Block) -> str:
 
 def _words(text: str) -> Markup:
     """Text with `backticks` as code, and products that stay on one line."""
-    whole = escape(text).replace(f" {TIMES} ", f"&nbsp;{TIMES}&nbsp;")
+    whole = escape(text).replace(_TIMES, "&nbsp;\N{MULTIPLICATION SIGN}&nbsp;")
     return Markup(_CODE.sub(r"<code>\1</code>", whole))  # noqa: S704 - escaped first
