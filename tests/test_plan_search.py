@@ -90,8 +90,9 @@ def test_a_little_speed_is_given_for_memory(estimator):
         seconds = config.accumulation_steps * config.micro_batch * (0.985 + 0.015 / config.micro_batch)
         return Interval(value=seconds, low=seconds, high=seconds)
 
-    thrifty, _ = best(estimator, "h100-80gb-sxm", "1B", OPTIONS, nearly_flat)
-    fast, _ = best(estimator, "h100-80gb-sxm", "1B", replace(OPTIONS, goal=Goal.FASTEST), nearly_flat)
+    options = replace(OPTIONS, precision=Precision.BF16)
+    thrifty, _ = best(estimator, "h100-80gb-sxm", "1B", options, nearly_flat)
+    fast, _ = best(estimator, "h100-80gb-sxm", "1B", replace(options, goal=Goal.FASTEST), nearly_flat)
 
     assert thrifty.config.micro_batch < fast.config.micro_batch
     assert thrifty.needed_bytes < fast.needed_bytes

@@ -2,21 +2,25 @@
 
 import json
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
+from plan_parts import fake_clock
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError, ExitCode
 from advisor.estimate import Estimator
 from advisor.plan.document import load_plan, plan_to_json, save_plan
+from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions, lanes
-from advisor.plan.planner import ENOUGH_TOKENS, make_plan
-from advisor.records import Checkpointing, Method, Precision
+from advisor.plan.planner import make_plan
+from advisor.records import Checkpointing, Method, Precision, config_from_json
 from advisor.tape.store import TapeStore
 from advisor.units import GIB
 
+CLOCK = fake_clock  # None: the estimator's own
 GOLDEN = Path(__file__).parent / "golden" / "plans"
 # Name of the file, card, model, what the user fixed.
 PLANS = {
@@ -38,7 +42,7 @@ def estimator():
 
 def plan(estimator, gpu, model, options):
     """The plan for the names."""
-    return make_plan(find_model(model)[0], find_gpu(gpu)[0], options, estimator)
+    return make_plan(find_model(model)[0], find_gpu(gpu)[0], options, estimator, clock=CLOCK)
 
 
 def facts(made) -> dict:
@@ -105,12 +109,32 @@ def test_every_choice_says_why(estimator):
     assert all(c.reason.code and c.reason.text for c in made.choices)
 
 
-def test_the_micro_batch_stops_where_the_card_is_busy(estimator):
-    """More memory does not buy ever larger micro-batches."""
+def test_a_large_card_keeps_all_activations(estimator):
+    """Where everything fits, nothing is computed twice and nothing is quantised."""
     made = plan(estimator, "h200", "1B", PlanOptions())
 
-    assert made.config.micro_batch * made.config.sequence_length == ENOUGH_TOKENS
     assert made.config.checkpointing is Checkpointing.NONE
+    assert made.config.precision is Precision.BF16
+
+
+def test_the_plan_is_on_its_own_front(estimator):
+    """And no point of the front beats another in memory, speed and worth at once."""
+    made = plan(estimator, "rtx-4090", "8B", PlanOptions())
+    best = [(p.needed_bytes, -p.tokens_per_second, -p.worth) for p in made.front]
+
+    assert 1 == sum(p.chosen for p in made.front)
+    assert len(best) >= 3
+    for one, other in permutations(best, 2):
+        assert any(a < b for a, b in zip(one, other, strict=True))
+
+
+def test_the_question_is_part_of_the_document(estimator):
+    """Goal, risk, how many were weighed, and the front with its configs."""
+    document = plan_to_json(plan(estimator, "rtx-4090", "8B", PlanOptions(goal=Goal.FASTEST, risk=0.05)))
+
+    assert ("fastest", 0.05) == (document["goal"], document["risk"])
+    assert document["examined"] >= len(document["front"]) >= 1
+    assert all(config_from_json(point["config"]) for point in document["front"])
 
 
 def test_a_reserve_is_left_alone(estimator):
@@ -119,7 +143,7 @@ def test_a_reserve_is_left_alone(estimator):
     shared = plan(estimator, "rtx-4060-ti-16gb", "8B", PlanOptions(reserve_bytes=6 * GIB))
 
     assert free.card.usable_bytes - 6 * GIB == shared.card.usable_bytes
-    assert shared.config.micro_batch < free.config.micro_batch
+    assert shared.estimate.peak_reserved_bytes.high < free.estimate.peak_reserved_bytes.high
 
 
 def test_nothing_fits_is_an_answer_with_a_way_out(estimator):
@@ -137,7 +161,7 @@ def test_a_sequence_beyond_the_positions_is_said(estimator):
     """It may fit and still be more than the model knows."""
     model, _ = find_model("1B")
     short = replace(model, config={**model.config, "max_position_embeddings": 1024})
-    made = make_plan(short, find_gpu("h200")[0], PlanOptions(), Estimator(TapeStore()))
+    made = make_plan(short, find_gpu("h200")[0], PlanOptions(), Estimator(TapeStore()), clock=CLOCK)
 
     assert any("1,024 positions" in line for line in made.assumptions)
 
@@ -220,12 +244,12 @@ def test_shipped_tapes_answer_for_every_common_model(estimator):
     for model in MODELS:
         for card in CARDS:
             big = replace(find_gpu(card)[0], memory_bytes=400 * GIB)
-            made = make_plan(find_model(model)[0], big, PlanOptions(), estimator)
+            made = make_plan(find_model(model)[0], big, PlanOptions(), estimator, clock=CLOCK)
             assert made.estimate.peak_reserved_bytes.value > 0
 
 
 if __name__ == "__main__":
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    source = Estimator(TapeStore())
+    source = Estimator(TapeStore(may_trace=False))
     for file, asked in PLANS.items():
         (GOLDEN / f"{file}.json").write_text(json.dumps(facts(plan(source, *asked)), indent=1) + "\n")

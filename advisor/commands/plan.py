@@ -140,7 +140,7 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
         save_plan(made, output, force=force)
         err.print(f"saved {output}")
     if html is not None:
-        from advisor.plan_page import save_page
+        from advisor.plan.page import save_page
 
         save_page(made, html, force=force)
         err.print(f"saved {html}")

@@ -12,19 +12,11 @@ from advisor.plan.cards import OnCard
 from advisor.plan.document import Plan, Point
 from advisor.plan.duration import Duration
 from advisor.plan.largest import OfModel
-from advisor.records import Checkpointing, TrainConfig
+from advisor.plan.words import shape_words
 from advisor.units import GIB, gib, seconds
 
 _MOST_POINTS = 8
 _MOST_CARDS = 12
-
-
-def shape_words(config: TrainConfig) -> str:
-    """Micro-batch and length, and what recomputes."""
-    kind = (
-        "" if config.checkpointing is Checkpointing.NONE else f", {config.checkpointing.value} checkpointing"
-    )
-    return f"{config.micro_batch} x {config.sequence_length:,}{kind}"
 
 
 def front_view(plan: Plan) -> RenderableType:

@@ -6,6 +6,7 @@ from advisor.plan.document import Alternative, Choice
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
 from advisor.plan.search import Examined, Question
+from advisor.plan.words import checkpointing_words
 from advisor.plan.worth import worth
 from advisor.records import (
     Allocator,
@@ -42,7 +43,7 @@ def choices(ask: Question, found: Examined, lost: Sequence[Alternative]) -> Iter
         f"{config.micro_batch} x {config.accumulation_steps} = {config.effective_batch} sequences a step",
     )
     yield _choice("sequence length", f"{config.sequence_length:,}", *_why_length(model, options, config))
-    yield _choice("checkpointing", config.checkpointing.value, *_why_checkpointing(options, config, lost))
+    yield _choice("checkpointing", checkpointing_words(config), *_why_checkpointing(options, config, lost))
     yield _choice("optimizer", config.optimizer, *_why_optimizer(options, config))
     if config.method is Method.LORA:
         yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora(options, config))
@@ -140,6 +141,10 @@ def _why_checkpointing(
         return "asked", "asked for"
     if config.checkpointing is Checkpointing.NONE:
         return "not-needed", "all activations fit, so no layer is computed twice"
+    if config.checkpointed_layers is not None:
+        whole = [a for a in lost if a.label.endswith("with all layers checkpointed")]
+        slower = f"with all: {whole[0].reason.text}" if whole else "fewer do not fit"
+        return "some-layers", f"the other layers' activations fit beside; {slower}"
     without = [a for a in lost if a.label.endswith("without checkpointing")]
     code, needs = "needed", "keeps one layer's activations"
     if without and without[0].reason.code == "needs-checkpointing":

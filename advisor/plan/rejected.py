@@ -1,13 +1,14 @@
 """What was not chosen, each way to train once, with the number that decided."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from advisor.plan.document import Alternative
 from advisor.plan.goals import Goal, score
 from advisor.plan.lanes import Lane, at_micro_batch
 from advisor.plan.search import Examined, Search, half_precision, micro_batches
 from advisor.plan.worth import passed_over, worth
-from advisor.records import Checkpointing, Method, Reason
+from advisor.records import Allocator, Checkpointing, Method, Reason
 
 
 def alternatives(search: Search, lanes: Sequence[Lane], chosen: Examined) -> Iterator[Alternative]:
@@ -61,23 +62,31 @@ def _beside(search: Search, chosen: Examined) -> Iterator[Alternative]:
             yield _compared(
                 ask.options.goal, _best_of(plain, ask.options.goal), chosen, "without checkpointing"
             )
+    if config.checkpointed_layers is not None and ask.options.checkpointed_layers is None:
+        whole = search.seen.get(replace(config, checkpointed_layers=None, allocator=Allocator.DEFAULT))
+        if whole is not None:
+            yield _compared(ask.options.goal, whole, chosen, "with all layers checkpointed")
+    if ask.options.goal is not Goal.LARGEST_BATCH:
+        yield from _next_larger(search, chosen)
+
+
+def _next_larger(search: Search, chosen: Examined) -> Iterator[Alternative]:
+    """The next larger micro-batch; by a hint of the chosen shape's tape where its own is not at hand."""
+    ask = search.ask
+    config = replace(chosen.config, checkpointed_layers=ask.options.checkpointed_layers)
     larger = [n for n in micro_batches(ask.options) if n > config.micro_batch]
-    if larger and ask.options.goal is not Goal.LARGEST_BATCH:
-        like = at_micro_batch(config, larger[-1], ask.options)
-        one = search.seen.get(like)
-        if one is None and ask.has_tape(like):
-            one = search.examine(chosen.lane, like)
-        if one is None or one.why_not:
-            least = ask.bound(like, config)  # a hint of another shape's tape: enough where it is too much
-            if least > ask.room_bytes:
-                yield _lost(
-                    Examined(lane=chosen.lane, config=like, needed_bytes=least, fits=False),
-                    "does-not-fit",
-                    "does not fit",
-                    f"with micro-batch {larger[-1]}",
-                )
-        else:
-            yield _compared(ask.options.goal, one, chosen, f"with micro-batch {larger[-1]}")
+    if not larger:
+        return
+    like, how = at_micro_batch(config, larger[-1], ask.options), f"with micro-batch {larger[-1]}"
+    one = search.seen.get(like)
+    if one is None and ask.has_tape(like):
+        one = search.examine(chosen.lane, like)
+    if one is None or one.why_not:
+        least = ask.bound(like, config)
+        one = Examined(lane=chosen.lane, config=like, needed_bytes=least, fits=least <= ask.room_bytes)
+        if one.fits:
+            return  # a hint can say that it is too much, not that it would be faster
+    yield _compared(ask.options.goal, one, chosen, how)
 
 
 def _of_lane(search: Search, lane: Lane, chosen: Examined) -> Alternative:
