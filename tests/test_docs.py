@@ -13,6 +13,7 @@ from advisor.tape.store import default_shipped_folder
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "plan",
+    "models",
     "estimate",
     "run",
     "explain",
