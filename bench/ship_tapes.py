@@ -19,6 +19,7 @@ from advisor.catalog.models import find_model
 from advisor.demo import MODEL_FOLDER
 from advisor.plan.lanes import DEMO_OPTIONS, Lane, PlanOptions, lanes
 from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Precision, TrainConfig
+from advisor.tape.regime import EDGE_PARTS, layers_are_alike
 from advisor.tape.store import TapeStore, Wanted, default_shipped_folder, wanted
 
 # One model a size that people ask for, and one card a family of kernels: sm75, sm80 and sm90.
@@ -72,6 +73,7 @@ def _configs(model: ModelSpec, gpu: GpuSpec) -> Iterator[TrainConfig]:
             continue
         if _often_chosen(lane, model):
             yield from _shapes(lane, options)
+            yield from _partly(lane, model, options)
             yield replace(lane.with_shape(1, options, lane.checkpointing), sequence_length=_LONG)
         else:
             yield lane.with_shape(1, options, lane.checkpointing)
@@ -92,6 +94,16 @@ def _shapes(lane: Lane, options: PlanOptions) -> Iterator[TrainConfig]:
     for micro_batch in sizes:
         for kind in (Checkpointing.NONE, lane.checkpointing):
             yield lane.with_shape(micro_batch, options, kind)
+
+
+def _partly(lane: Lane, model: ModelSpec, options: PlanOptions) -> Iterator[TrainConfig]:
+    """Some layers checkpointed: one tape a shape answers for every count of them but a few at either end."""
+    layers = int(model.config.get("num_hidden_layers") or 0)
+    if not layers_are_alike(model.config) or layers < 2 * EDGE_PARTS:
+        return
+    for micro_batch in _SEVERAL_SHAPES:
+        config = lane.with_shape(micro_batch, options, lane.checkpointing)
+        yield replace(config, checkpointed_layers=layers // 2)
 
 
 def _lane(gpu: GpuSpec, options: PlanOptions) -> Lane:

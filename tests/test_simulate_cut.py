@@ -7,7 +7,17 @@ allocation, every kernel with its operations and bytes, all in order, from loadi
 import pytest
 from simulate_parts import every_pair, facts, first_difference, lived, traced
 
-from advisor.records import Attention, Autocast, Checkpointing, Loop, Loss, Method, Precision, TrainConfig
+from advisor.records import (
+    Attention,
+    Autocast,
+    Checkpointing,
+    Loop,
+    LoraVariant,
+    Loss,
+    Method,
+    Precision,
+    TrainConfig,
+)
 from advisor.tape.events import NO_PART
 
 _SHAPE = {"micro_batch": 2, "sequence_length": 1024, "trainable_layers": 2}
@@ -41,6 +51,8 @@ VARIANTS = [
     {"lora_dropout": 0.1, "lora_targets": ("q_proj", "v_proj"), "lora_rank": 26},
     {"kbit_prepare": True, "precision": Precision.NF4, "checkpointing": Checkpointing.NON_REENTRANT},
     {"attention": Attention.EAGER},
+    {"lora_variant": LoraVariant.DORA, "precision": Precision.NF4, "loss": Loss.CHUNKED},
+    {"lora_variant": LoraVariant.DORA, "precision": Precision.INT8},
 ]
 PATTERNS = [
     facts("llama", tie_word_embeddings=True),

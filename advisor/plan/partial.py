@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from advisor.errors import AdvisorError
 from advisor.plan.dimensions import recomputing
-from advisor.records import Checkpointing, Interval, TrainConfig
+from advisor.records import Allocator, Checkpointing, Interval, TrainConfig
 from advisor.tape.regime import EDGE_PARTS, layers_are_alike
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _OPTIMISM = 1.05  # of the room: a straight line overstates the need of a few layers
 _RECOMPUTED_SHARE = 0.25  # of a step, the forward pass again: where the plain step's own time is not known
 _TRIES = 3
+_WORTH_GROWING = 4  # layers: as much as fixed segments must cost before growing ones are tried
 
 Prove = Callable[[TrainConfig], "Examined"]
 
@@ -68,33 +69,47 @@ def guess(ask: "Question", whole: "Examined", hint: TrainConfig) -> "Examined | 
 
 
 def settled(ask: "Question", guessed: TrainConfig, prove: Prove) -> "Examined | None":
-    """The fewest layers that a replay lets in; None where none but the ends would do."""
-    layers = layers_of(ask)
+    """The fewest layers that a replay lets in; None where none but the ends would do.
 
-    def at(count: int) -> TrainConfig:
-        return replace(guessed, checkpointed_layers=count)
+    Where fixed segments cost several layers, growing ones are tried.
+    """
+    low, high = EDGE_PARTS, layers_of(ask) - EDGE_PARTS
 
-    low, high = EDGE_PARTS, layers - EDGE_PARTS
+    def bound(count: int) -> int:
+        return ask.bound(replace(guessed, checkpointed_layers=count))
+
     try:
-        if ask.bound(at(high)) > ask.room_bytes:
+        if bound(high) > ask.room_bytes:
             return None
-        while low < high:
-            middle = (low + high) // 2
-            if ask.bound(at(middle)) <= ask.room_bytes:
-                high = middle
-            else:
-                low = middle + 1
-        a_layer = max(1, ask.bound(at(EDGE_PARTS)) - ask.bound(at(layers - EDGE_PARTS))) // (
-            layers - 2 * EDGE_PARTS or 1
-        )
+        least = _first(low, high, lambda count: bound(count) <= ask.room_bytes)
+        a_layer = max(1, (bound(low) - bound(high)) // max(1, high - low))
     except AdvisorError:
         return None
-    count = low
+    found = _proven(ask, guessed, least, a_layer, prove)
+    lost = high - least if found is None else (found.config.checkpointed_layers or high) - least
+    if lost < _WORTH_GROWING or ask.options.allocator is not None:
+        return found
+    growing = replace(guessed, allocator=Allocator.EXPANDABLE)
+    return _proven(ask, growing, least, a_layer, prove) or found
+
+
+def _first(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The smallest count that fits; the largest is known to."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return low
+
+
+def _proven(
+    ask: "Question", guessed: TrainConfig, count: int, a_layer: int, prove: Prove
+) -> "Examined | None":
+    """From the count up, by as many layers as a replay was too much; None where it takes too many."""
     for _ in range(_TRIES):
-        one = prove(at(count))
+        if count > layers_of(ask) - EDGE_PARTS:
+            break
+        one = prove(replace(guessed, checkpointed_layers=count))
         if one.fits or one.why_not:
             return one if one.fits else None
         count += max(1, -(-(one.needed_bytes - ask.room_bytes) // a_layer))
-        if count > layers - EDGE_PARTS:
-            return None
     return None

@@ -31,6 +31,7 @@ from advisor.records import (
 )
 
 Clock = Callable[[ModelSpec, TrainConfig, GpuSpec], Interval]
+_UNLIKE = 1.25  # times as large must a micro-batch be to be looked at beside another
 _TWINS = 3  # configs near the best to replay in search of one that needs less
 _QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 
@@ -157,6 +158,10 @@ class Search:
             self.seen[one.config] = one
         return one
 
+    def prove_config(self, lane: Lane, config: TrainConfig) -> Examined:
+        """The config with its replay."""
+        return self.prove(self.examine(lane, config))
+
     def prove_with_some_allocator(self, lane: Lane, config: TrainConfig) -> Examined:
         """With fixed segments if that fits, else with growing ones, unless the user chose."""
         one = self.prove(self.examine(lane, config))
@@ -244,7 +249,7 @@ class Search:
                 return one
             heapq.heappop(self._queue)
             if one.known is Known.HINT:
-                found = settled(self.ask, one.config, partial(self.prove_with_some_allocator, one.lane))
+                found = settled(self.ask, one.config, partial(self.prove_config, one.lane))
                 if found is not None:
                     self._push(found)
             else:
@@ -301,8 +306,12 @@ def half_precision(gpu: GpuSpec) -> Precision:
 
 
 def micro_batches(options: PlanOptions) -> list[int]:
-    """What divides the effective batch, largest first; or the one that was asked for."""
+    """What divides the effective batch, largest first, without those that hardly differ; or the one that was asked for."""
     if options.micro_batch is not None:
         return [options.micro_batch]
     batch = options.effective_batch
-    return [size for size in range(batch, 0, -1) if batch % size == 0]
+    kept = [batch]
+    for size in range(batch - 1, 0, -1):
+        if batch % size == 0 and (kept[-1] >= _UNLIKE * size or size == 1):
+            kept.append(size)
+    return kept

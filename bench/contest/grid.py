@@ -156,7 +156,7 @@ def _partly(search: Search, base: TrainConfig) -> list[TrainConfig]:
     guessed = guess(ask, search.examine(lane, base), hint)
     if guessed is None:
         return []
-    found = settled(ask, guessed.config, partial(search.prove_with_some_allocator, lane))
+    found = settled(ask, guessed.config, partial(search.prove_config, lane))
     if found is None or found.config.checkpointed_layers is None:
         return []
     bolder = found.config.checkpointed_layers - _BOLDER_LAYERS

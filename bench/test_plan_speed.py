@@ -1,0 +1,71 @@
+"""How long a plan takes from tapes at hand: `pytest bench/test_plan_speed.py`."""
+
+from dataclasses import replace
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from advisor.catalog.gpus import find_gpu
+from advisor.catalog.models import find_model
+from advisor.estimate import Estimator
+from advisor.plan.goals import Goal
+from advisor.plan.lanes import PlanOptions, lanes
+from advisor.plan.planner import find_best, make_plan, open_search
+from advisor.records import Precision
+from advisor.tape.store import TapeStore
+
+MODEL = find_model("8B")[0]
+
+
+def _cold() -> Estimator:
+    return Estimator(TapeStore(may_trace=False))
+
+
+@pytest.mark.parametrize("name", ["16GB", "rtx-4090", "h100-80gb-sxm"])
+def test_a_plan_from_cold_tapes(benchmark: BenchmarkFixture, name: str) -> None:
+    """From the files to the document: under two seconds."""
+    gpu = find_gpu(name)[0]
+
+    made = benchmark.pedantic(  # type: ignore[no-untyped-call]
+        make_plan, setup=lambda: ((MODEL, gpu, PlanOptions(), _cold()), {}), rounds=3
+    )
+
+    benchmark.extra_info["weighed"] = made.examined
+    assert made.examined >= 8
+
+
+def test_a_thousand_shapes_are_weighed(benchmark: BenchmarkFixture) -> None:
+    """Two bases, two checkpointings, every divisor of a large batch, sixteen lengths: under three seconds with warm tapes."""
+    gpu, estimator = find_gpu("h100-80gb-sxm")[0], _cold()
+    lengths = range(1664, 2048 + 1, 24)  # of one class of shapes, whose tapes ship
+    options = PlanOptions(effective_batch=27_720, goal=Goal.FASTEST)  # 96 divisors
+
+    def weigh() -> int:
+        possible = 0
+        for length in lengths:
+            asked = replace(options, sequence_length=length)
+            search = open_search(MODEL, gpu, asked, estimator)
+            assert find_best(search, lanes(gpu, asked)) is not None
+            possible += 96 * 2 * 2
+        return possible
+
+    weigh()  # tapes and programs are read once
+    estimator._least.clear()
+    estimator._outcomes.clear()
+
+    possible = benchmark.pedantic(weigh, rounds=1)  # type: ignore[no-untyped-call]
+
+    benchmark.extra_info["possible"] = possible
+    assert possible > 1000
+
+
+def test_all_cards(benchmark: BenchmarkFixture) -> None:
+    """`advisor plan --gpus all`, a precision at a time."""
+    from advisor.commands.plan import _cards
+    from advisor.plan.cards import on_cards
+
+    def answer() -> int:
+        options = PlanOptions(precision=Precision.NF4)
+        return sum(one.found is not None for one in on_cards(MODEL, _cards("all"), options, _cold()))
+
+    assert benchmark.pedantic(answer, rounds=1) > 10  # type: ignore[no-untyped-call]
