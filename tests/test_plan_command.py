@@ -10,11 +10,17 @@ from typer.testing import CliRunner
 from advisor.cli import app
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
+from advisor.tape.store import TapeStore
 
 
 @pytest.fixture(autouse=True)
-def _clock(monkeypatch):
-    """The fake one for every estimator; and a plan leaves the collector off, which a process of its own forgets."""
+def _clock(monkeypatch, tmp_path):
+    """A fake one for every estimator, and shipped tapes alone.
+
+    A plan leaves the collector off, which a process of its own forgets.
+    """
+    monkeypatch.setenv("ADVISOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(TapeStore, "prepare", lambda *_: None)
     monkeypatch.setattr(Estimator, "step_seconds", lambda _, *asked: fake_clock(*asked), raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     yield
