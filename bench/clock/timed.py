@@ -22,7 +22,7 @@ class TimedRow:
     model: str
     config: TrainConfig
     gpu: GpuSpec
-    environment: str  # the machine, as far as rows tell machines apart
+    environment: str  # the machine: rows tell it by card and hour, for hosts of one kind are not equally fast
     seconds: float  # of a step, the median after the warm-up
     foretold: Interval
     sized: dict[str, list[Sized]]
@@ -68,7 +68,7 @@ def _timed(row: Measurement, estimator: Estimator) -> TimedRow:
         model=row.model,
         config=row.config,
         gpu=gpu,
-        environment=f"{row.card}/{row.environment}",
+        environment=f"{row.card} {row.measured_at[:13]}",
         seconds=median(row.step_seconds[row.warmup_steps :]),
         foretold=estimator.step_seconds(model, row.config, gpu),
         sized=estimator.sized_kernels(model, row.config, gpu),
