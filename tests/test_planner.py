@@ -6,7 +6,6 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from plan_parts import fake_clock
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import find_model
@@ -20,7 +19,7 @@ from advisor.records import Checkpointing, Method, Precision, config_from_json
 from advisor.tape.store import TapeStore
 from advisor.units import GIB
 
-CLOCK = fake_clock  # None: the estimator's own
+CLOCK = None  # the estimator's own
 GOLDEN = Path(__file__).parent / "golden" / "plans"
 # Name of the file, card, model, what the user fixed.
 PLANS = {
@@ -37,7 +36,7 @@ PLANS = {
 @pytest.fixture(scope="module")
 def estimator():
     """From shipped tapes alone: tracing is off."""
-    return Estimator(TapeStore(may_trace=False))
+    return Estimator(TapeStore(cache_folder=Path("nowhere"), may_trace=False))
 
 
 def plan(estimator, gpu, model, options):
@@ -252,6 +251,6 @@ def test_shipped_tapes_answer_for_every_common_model(estimator):
 
 if __name__ == "__main__":
     GOLDEN.mkdir(parents=True, exist_ok=True)
-    source = Estimator(TapeStore(may_trace=False))
+    source = Estimator(TapeStore(cache_folder=Path("nowhere"), may_trace=False))
     for file, asked in PLANS.items():
         (GOLDEN / f"{file}.json").write_text(json.dumps(facts(plan(source, *asked)), indent=1) + "\n")
