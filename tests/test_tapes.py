@@ -124,7 +124,7 @@ def test_shipped_tapes_are_of_the_pinned_versions():
     files = sorted(default_shipped_folder().glob("*/*.tape"))
 
     assert len(files) > 200
-    assert sum(file.stat().st_size for file in files) < 5_000_000
+    assert sum(file.stat().st_size for file in files) < 10_000_000
     for file in files[::20]:
         assert load_tape(file).versions == installed_versions()
 

@@ -31,7 +31,9 @@ def test_evaluating_first_does_not_disturb_the_measured_peaks(tmp_path, data):
 
     for phase in ("load", "forward", "backward", "optimizer"):
         # The card's own figure also holds what libraries loaded meanwhile, and the second run finds that there.
-        peaks = [{k: v for k, v in run["phases"][phase].items() if "device" not in k} for run in (alone, both)]
+        peaks = [
+            {k: v for k, v in run["phases"][phase].items() if "device" not in k} for run in (alone, both)
+        ]
         assert peaks[0] == peaks[1]
     assert 0 < alone["static_bytes"] == both["static_bytes"]
     assert "evaluate" in both["phases"]

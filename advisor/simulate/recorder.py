@@ -134,9 +134,9 @@ class Recorder(TorchDispatchMode):
         self._launch(kernels.cost(call.func, call.args, [*call.tensors, sum_], [sum_], self.symbols.size))
         return sum_
 
-    def _launch(self, kernel: Kernel | None) -> None:
+    def _launch(self, kernel: Kernel | None, groups: tuple[Group, ...] = ()) -> None:
         if kernel is not None:
-            self.ledger.launched(self.ledger.kernels.index(kernel))
+            self.ledger.launched(self.ledger.kernels.index(kernel), groups)
 
     def _quantised(self, name: str, call: Call) -> Any:
         """What bitsandbytes' own CUDA kernel gives; every buffer that it does not give is its workspace."""
@@ -146,8 +146,10 @@ class Recorder(TorchDispatchMode):
                 result = bitsandbytes_cuda.cuda_kernels(self.target)[name](*call.args, **call.kwargs)
         finally:
             self.in_quantised_kernel = before
+        # An update belongs to the layer of its weight, as torch's own optimizers' do.
+        groups = self._groups([tuple(call.tensors)]) if self.phase == Phase.OPTIMIZER else ()
         for function, touched in calls:
-            self._launch(kernels.library_cost(function, touched, self.symbols.size))
+            self._launch(kernels.library_cost(function, touched, self.symbols.size), groups)
         for tensor in _tensors(result):
             self.ledger.categorise(tensor, self._category(tensor))
         return result
