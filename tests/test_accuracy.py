@@ -67,7 +67,7 @@ def test_there_are_rows_of_every_kind(rows):
     assert len(configs) >= 15
     assert {"fp32", "fp16", "bf16", "int8", "nf4", "nf4-single"} == {c.precision.value for c in configs}
     assert {"lora", "full", "last-layers"} == {c.method.value for c in configs}
-    assert {"none", "non-reentrant", "reentrant"} == {c.checkpointing.value for c in configs}
+    assert {"none", "non-reentrant", "reentrant", "offloaded"} == {c.checkpointing.value for c in configs}
 
 
 def test_every_stored_row_is_in_the_report(reported, rows):
