@@ -55,3 +55,12 @@ def replace_bytes(path: Path, content: bytes) -> None:
             fix="free some space or choose another place; nothing was changed",
             exit_code=ExitCode.ENVIRONMENT,
         ) from error
+
+
+def sync(path: Path) -> None:
+    """See that a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +11,7 @@ from advisor.catalog.gpus import usable_bytes
 from advisor.catalog.traps import Trap
 from advisor.plan.document import Alternative, Plan
 from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
+from advisor.terminal import columns, heading
 from advisor.units import GIB, gib
 
 _BAR_CELLS = 40
@@ -33,31 +33,20 @@ def plan_view(plan: Plan) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{plan.model.name} on {plan.card.name}", style="bold"),
         _choices(plan),
-        _heading("Memory"),
+        heading("Memory"),
         _memory(plan),
         _at_peak(plan.estimate),
-        _heading("Not chosen"),
+        heading("Not chosen"),
         _alternatives(plan.alternatives, plan.card.usable_bytes),
         *_watch_out(plan.traps),
-        _heading("Assumed"),
+        heading("Assumed"),
         _bullets(plan.assumptions),
     ]
     return Group(*parts)
 
 
-def _heading(text: str) -> RenderableType:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
-
-
-def _grid(*justify: str) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for how in justify:
-        table.add_column(justify=how, overflow="fold")  # type: ignore[arg-type]
-    return table
-
-
 def _choices(plan: Plan) -> RenderableType:
-    table = _grid("left", "left", "left")
+    table = columns("left", "left", "left")
     for choice in plan.choices:
         table.add_row(f"  {choice.name}", Text(choice.value, style="bold"), Text(choice.reason.text, "dim"))
     return table
@@ -65,7 +54,7 @@ def _choices(plan: Plan) -> RenderableType:
 
 def _memory(plan: Plan) -> RenderableType:
     estimate, card = plan.estimate, plan.card
-    table = _grid("left", "right", "left")
+    table = columns("left", "right", "left")
     rows = (
         ("peak allocated", estimate.peak_allocated_bytes, "what the tensors hold"),
         ("peak reserved", estimate.peak_reserved_bytes, f"of {gib(card.usable_bytes)} that the card gives"),
@@ -99,7 +88,7 @@ def _at_peak(estimate: Estimate) -> RenderableType:
 
 
 def _alternatives(alternatives: Sequence[Alternative], usable_bytes: int) -> RenderableType:
-    table = _grid("left", "right", "left")
+    table = columns("left", "right", "left")
     for lost in alternatives:
         needs = f"{'≥ ' if lost.lower_bound else ''}{lost.needed_bytes / GIB:.2f} of {gib(usable_bytes)}"
         style = "red" if lost.needed_bytes > usable_bytes else ""
@@ -114,15 +103,15 @@ def _watch_out(traps: Sequence[Trap]) -> list[RenderableType]:
     """What the card does that one must know, with what to do; their sources are in the JSON."""
     if not traps:
         return []
-    table = _grid("left", "left")
+    table = columns("left", "left")
     for trap in traps:
         table.add_row(Text(f"  {trap.kind}", _TRAP_STYLES[trap.kind]), Text(trap.text))
         table.add_row("", Text(trap.fix, "dim"))
-    return [_heading("Watch out"), table]
+    return [heading("Watch out"), table]
 
 
 def _bullets(lines: Iterable[str]) -> RenderableType:
-    table = _grid("left", "left")
+    table = columns("left", "left")
     for line in lines:
         table.add_row("  ·", line)
     return table
@@ -170,7 +159,7 @@ def models_view(models: Iterable[ModelSpec]) -> RenderableType:
 
 def traps_view(rules: Iterable[dict[str, Any]]) -> RenderableType:
     """The rules about cards, each with its source."""
-    table = _grid("left", "left")
+    table = columns("left", "left")
     for rule in rules:
         table.add_row(Text(rule["code"], "bold"), Text(f"{rule['kind']}: {rule['text']}"))
         table.add_row("", Text(rule["fix"]))

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +21,7 @@ from advisor.explain import Explanation, explain
 from advisor.explain_page import PEFT_PREFIX, STRETCHES, explain_page
 from advisor.files import check_new, write_new
 from advisor.plan.document import load_plan
+from advisor.terminal import columns, heading
 from advisor.units import gib, size
 
 EPILOG = (
@@ -102,11 +102,11 @@ def _view(one: Explanation) -> RenderableType:
     head = f"{one.model}: {gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; "
     parts: list[RenderableType] = [
         Text(head + f"{gib(one.peak_reserved_bytes)} reserved", style="bold"),
-        _heading("Alive at the peak"),
+        heading("Alive at the peak"),
         _shares(one),
-        _heading("Two steps, allocation by allocation"),
+        heading("Two steps, allocation by allocation"),
         _course(one),
-        _heading("One change alone, by simulation"),
+        heading("One change alone, by simulation"),
         _levers(one),
     ]
     parts += [Text(f"  not traced: {line}", "dim") for line in one.not_traced]
@@ -114,7 +114,7 @@ def _view(one: Explanation) -> RenderableType:
 
 
 def _shares(one: Explanation) -> Table:
-    table = _table("left", "right", "right", "left")
+    table = columns("left", "right", "right", "left")
     for name, held in one.by_category().items():
         table.add_row(f"  {name}", Text(size(held), "bold"), f"{held / one.peak_allocated_bytes:.0%}", "")
     for share in one.shares[:_SHARES]:
@@ -133,7 +133,7 @@ def _course(one: Explanation) -> RenderableType:
 
 
 def _levers(one: Explanation) -> Table:
-    table = _table("left", "right", "right", "left")
+    table = columns("left", "right", "right", "left")
     table.add_row("", "reserved", "allocated", "", style="dim")
     for lever in one.levers:
         style = "green" if lever.saved_reserved_bytes > 0 else "dim"
@@ -145,7 +145,7 @@ def _levers(one: Explanation) -> Table:
 
 
 def _difference(one: Explanation, other: Explanation) -> RenderableType:
-    table = _table("left", "right", "right", "right")
+    table = columns("left", "right", "right", "right")
     table.add_row("", "first", "second", "difference", style="dim")
     mine, theirs = one.by_category(), other.by_category()
     for name in dict.fromkeys((*mine, *theirs)):
@@ -163,17 +163,6 @@ def _difference(one: Explanation, other: Explanation) -> RenderableType:
         if first.get(name) != second.get(name)
     ]
     return Group(Text("; ".join(changed) or "the same config", "dim"), table)
-
-
-def _heading(text: str) -> RenderableType:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
-
-
-def _table(*justify: Any) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for how in justify:
-        table.add_column(justify=how, overflow="fold")
-    return table
 
 
 def _signed(size_bytes: int) -> str:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.prompt import IntPrompt, Prompt
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from advisor.errors import AdvisorError, ExitCode
 from advisor.method.decide import Advice, checked, decide
 from advisor.method.fits import Fit, as_answers, fits
 from advisor.method.rules import Question, Rule, questions
+from advisor.terminal import columns, heading
 
 EPILOG = (
     "advisor method  |  advisor method --goal behaviour --examples 2000 --gpu t4 --model 8B  |  "
@@ -110,16 +110,16 @@ def _rule(rule: Rule) -> dict[str, str]:
 def _view(advice: Advice, assumed: tuple[str, ...], found: tuple[Fit, ...]) -> RenderableType:
     parts: list[RenderableType] = [Text(_headline(advice), "bold"), _rules(advice.reasons)]
     if advice.notes:
-        parts += [_heading("To know"), _rules(advice.notes)]
-    parts += [_heading("Not chosen"), _pairs([(_name(name), why) for name, why in advice.rejected])]
+        parts += [heading("To know"), _rules(advice.notes)]
+    parts += [heading("Not chosen"), _pairs([(_name(name), why) for name, why in advice.rejected])]
     if found:
         rows = [(_name(f.method), ("fits: " if f.fits else "does not fit: ") + f.told) for f in found]
-        parts += [_heading("On that card, by simulation"), _pairs(rows)]
+        parts += [heading("On that card, by simulation"), _pairs(rows)]
     if advice.changes:
         rows = [(f"{c.question}: {c.answer}", _name(c.method)) for c in advice.changes]
-        parts += [_heading("What would change the answer"), _pairs(rows)]
+        parts += [heading("What would change the answer"), _pairs(rows)]
     if assumed:
-        parts += [_heading("Assumed"), _pairs([("·", line) for line in assumed])]
+        parts += [heading("Assumed"), _pairs([("·", line) for line in assumed])]
     return Group(*parts)
 
 
@@ -134,25 +134,14 @@ def _name(method: str | None) -> str:
 
 
 def _rules(rules: tuple[Rule, ...]) -> Table:
-    table = _table()
+    table = columns("left", "left")
     for rule in rules:
         table.add_row("  ·", Text.assemble(rule.text, "\n", (rule.source, "dim")))
     return table
 
 
 def _pairs(rows: list[tuple[str, str]]) -> Table:
-    table = _table()
+    table = columns("left", "left")
     for left, right in rows:
         table.add_row(f"  {left}", Text(right, "dim"))
-    return table
-
-
-def _heading(text: str) -> RenderableType:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
-
-
-def _table() -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for _ in range(2):
-        table.add_column(overflow="fold")
     return table

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from advisor.catalog.gpus import usable_bytes
@@ -13,6 +11,7 @@ from advisor.plan.document import Plan, Point
 from advisor.plan.duration import Duration
 from advisor.plan.largest import OfModel
 from advisor.plan.words import shape_words
+from advisor.terminal import columns, heading
 from advisor.units import GIB, gib, seconds
 
 _MOST_POINTS = 8
@@ -21,7 +20,7 @@ _MOST_CARDS = 12
 
 def front_view(plan: Plan) -> RenderableType:
     """What else is worth choosing: nothing that was looked at beats one of these in memory, speed and worth."""
-    table = _table("left", "left", "right", "right", "right", "left")
+    table = columns("left", "left", "right", "right", "right", "left")
     table.add_row("", "", "needs GiB", "tokens/s", "worth", "", style="dim")
     for point in _thinned(plan.front):
         style = "bold" if point.chosen else ""
@@ -35,7 +34,7 @@ def front_view(plan: Plan) -> RenderableType:
             style=style,
         )
     title = f"Best of {plan.examined} for some memory, speed and worth (--goal {plan.goal}; docs/search.md)"
-    return Group(_heading(title), table)
+    return Group(heading(title), table)
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:
@@ -49,17 +48,17 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
 
 def duration_view(took: Duration) -> RenderableType:
     """Time and energy of what is to be trained."""
-    table = _table("left", "right", "left")
+    table = columns("left", "right", "left")
     low, high = seconds(took.seconds.low), seconds(took.seconds.high)
     table.add_row("  time", Text(seconds(took.seconds.value), "bold"), f"90 %: {low} to {high}")
     energy = "unknown" if took.energy_kwh is None else f"{took.energy_kwh:.2f} kWh"
     table.add_row("  energy", Text(energy, "bold"), f"of the card alone; {took.energy_basis}")
-    return Group(_heading(f"{took.tokens:,} tokens, {took.steps:,} steps"), table)
+    return Group(heading(f"{took.tokens:,} tokens, {took.steps:,} steps"), table)
 
 
 def compared_view(mine: Plan, other: Plan) -> RenderableType:
     """What the other card would change."""
-    table = _table("left", "left", "left")
+    table = columns("left", "left", "left")
     table.add_row("", mine.card.name, other.card.name, style="dim")
     theirs = {choice.name: choice.value for choice in other.choices}
     for choice in mine.choices:
@@ -74,7 +73,7 @@ def compared_view(mine: Plan, other: Plan) -> RenderableType:
     room = other.card.usable_bytes - mine.card.usable_bytes
     sign = "+" if room >= 0 else "-"
     title = f"{other.card.name} instead of {mine.card.name}: {gain}{sign}{gib(abs(room))}"
-    return Group(_heading(title), table)
+    return Group(heading(title), table)
 
 
 def _speed(plan: Plan) -> float:
@@ -89,7 +88,7 @@ def cards_view(
     deadline_seconds: float | None,
 ) -> RenderableType:
     """The cards that will do, the cheapest or smallest first, and how many will not."""
-    table = _table("left", "right", "left", "left", "right", "right", "right", "right")
+    table = columns("left", "right", "left", "left", "right", "right", "right", "right")
     cost = f"cost {currency}".strip()
     table.add_row("", "gives GiB", "", "", "tokens/s", "time", "energy", cost, style="dim")
     for card in will_do[:_MOST_CARDS]:
@@ -119,7 +118,7 @@ def cards_view(
 
 def largest_view(gpu: str, answers: Iterable[OfModel]) -> RenderableType:
     """Every model, the largest first, and whether the card trains it."""
-    table = _table("left", "right", "left", "left", "right", "right")
+    table = columns("left", "right", "left", "left", "right", "right")
     table.add_row("", "parameters", "", "", "needs GiB", "tokens/s", style="dim")
     largest = ""
     for one in answers:
@@ -138,14 +137,3 @@ def largest_view(gpu: str, answers: Iterable[OfModel]) -> RenderableType:
         )
     head = f"The largest that {gpu} trains is {largest}" if largest else f"{gpu} trains none of these"
     return Group(Text(head, "bold"), table)
-
-
-def _heading(text: str) -> RenderableType:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
-
-
-def _table(*justify: str) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for how in justify:
-        table.add_column(justify=how, overflow="fold")  # type: ignore[arg-type]
-    return table

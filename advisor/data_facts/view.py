@@ -2,12 +2,12 @@
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from advisor.data_facts.facts import Cut
 from advisor.data_facts.recommend import share
 from advisor.data_facts.report import Report
+from advisor.terminal import columns, heading
 from advisor.units import counted, gib
 
 _BAR_CELLS = 36
@@ -21,15 +21,15 @@ def data_view(report: Report) -> RenderableType:
     return Group(
         Text(lead, "bold"),
         _tokens(report),
-        _heading("Lengths"),
+        heading("Lengths"),
         _spread(report),
         _histogram(report),
-        _heading("What a max_seq_length does"),
+        heading("What a max_seq_length does"),
         _cuts(report),
-        _heading("What padding wastes, where examples are not packed"),
+        heading("What padding wastes, where examples are not packed"),
         _padding(report),
         *_on_card(report),
-        _heading("Recommended"),
+        heading("Recommended"),
         _recommended(report),
         *(Padding(Text(f"·  {note}", "dim"), (0, 0, 0, 2)) for note in data.notes),
     )
@@ -46,7 +46,7 @@ def _tokens(report: Report) -> RenderableType:
 
 def _spread(report: Report) -> RenderableType:
     s = report.spread
-    table = _table("right", "right", "right", "right", "right", "right", "right")
+    table = columns("right", "right", "right", "right", "right", "right", "right")
     table.add_row("  shortest", "median", "mean", "90 %", "95 %", "99 %", "longest", style="dim")
     table.add_row(
         *(f"{n:,.0f}" for n in (s.shortest, s.median, s.mean, s.p90, s.p95, s.p99, s.longest)), style="bold"
@@ -55,7 +55,7 @@ def _spread(report: Report) -> RenderableType:
 
 
 def _histogram(report: Report) -> RenderableType:
-    table = _table("right", "left", "right")
+    table = columns("right", "left", "right")
     tallest = max(bar.examples for bar in report.bars)
     for bar in report.bars:
         eighths = round(8 * _BAR_CELLS * bar.examples / tallest)
@@ -67,7 +67,7 @@ def _histogram(report: Report) -> RenderableType:
 
 
 def _cuts(report: Report) -> RenderableType:
-    table = _table("right", "right", "right", "right", "right", "left")
+    table = columns("right", "right", "right", "right", "right", "left")
     table.add_row("", "examples cut", "tokens cut", "packed blocks", "split by a border", "", style="dim")
     chosen = report.recommended.cut.sequence_length
     for each in report.cuts:
@@ -85,7 +85,7 @@ def _cuts(report: Report) -> RenderableType:
 
 
 def _padding(report: Report) -> RenderableType:
-    table = _table("right", "right", "right", "right", "right")
+    table = columns("right", "right", "right", "right", "right")
     titles = ("micro-batch", "longest batch", "drawn at random", "group_by_length", "packed")
     table.add_row(*titles, style="dim")
     for each in report.padding:
@@ -104,18 +104,18 @@ def _on_card(report: Report) -> list[RenderableType]:
     """What the longest batch needs at each micro-batch, where a card was named."""
     if not report.on_card:
         return []
-    table = _table("right", "right", "right", "left")
+    table = columns("right", "right", "right", "left")
     for each in report.on_card:
         shape = f"{each.micro_batch} x {each.sequence_length:,} tokens"
         told = Text("fits", "green") if each.fits else Text("does not fit", "red")
         table.add_row(f"  {each.micro_batch}", shape, gib(each.needed_bytes), told)
     limit = Text("  by simulation, without the attention mask that padding brings", "dim")
-    return [_heading(f"What the longest batch needs: {report.way}"), table, limit]
+    return [heading(f"What the longest batch needs: {report.way}"), table, limit]
 
 
 def _recommended(report: Report) -> RenderableType:
     chosen = report.recommended.cut
-    table = _table("left", "left", "left")
+    table = columns("left", "left", "left")
     table.add_row(
         "  max_seq_length",
         Text(f"{chosen.sequence_length:,}", "bold"),
@@ -133,14 +133,3 @@ def _gain(report: Report, chosen: Cut) -> str:
         f"`advisor run` packs end to end: {share(max(rows, 0), 1)} fewer tokens to compute than rows of full length, "
         f"{share(max(widest.random_waste, 0), 1)} fewer than random batches of {widest.micro_batch}"
     )
-
-
-def _heading(text: str) -> RenderableType:
-    return Padding(Text(text, style="bold"), (1, 0, 0, 0))
-
-
-def _table(*justify: str) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for how in justify:
-        table.add_column(justify=how, overflow="fold")  # type: ignore[arg-type]
-    return table

@@ -11,6 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from advisor.errors import AdvisorError, ExitCode
+from advisor.files import sync
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def append_lines(path: Path, new_lines: Callable[[bytes], bytes]) -> None:
                 ended = not whole or whole.endswith(b"\n")
                 _write(stream, added if ended else b"\n" + added, len(whole))
                 if not content:
-                    _sync_folder(path.parent)
+                    sync(path.parent)
     except OSError as error:
         raise _cannot(path, error) from error
 
@@ -82,15 +83,6 @@ def _write(stream: FileIO, added: bytes, length: int) -> None:
         with suppress(OSError):  # then the line stays unfinished, which readers and writers can take
             stream.truncate(length)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file's name is on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cannot(path: Path, error: OSError) -> AdvisorError:

@@ -6,7 +6,6 @@ step N, `best-N` with the weights of the best evaluation, and `.saving` while on
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import AdvisorError
-from advisor.files import replace_text
+from advisor.files import replace_text, sync
 from advisor.records import TrainConfig, config_from_json
 
 SCHEMA = 1  # 1: first
@@ -76,7 +75,7 @@ def seal(output: Path, step: int, progress: Progress, *, keep: int) -> Path:
     if target.exists():
         shutil.rmtree(target)
     written.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     for old in sorted(_all(output), key=step_of)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -86,11 +85,11 @@ def write_manifest(folder: Path, more: dict[str, Any]) -> None:
     """List every file of the folder with its size and SHA-256, all flushed to the disk."""
     listed = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
-        _sync(path)
+        sync(path)
         listed[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
     document = {"schema": SCHEMA, "kind": "checkpoint", "files": listed} | more
     replace_text(folder / MANIFEST, json.dumps(document, indent=1) + "\n")
-    _sync(folder)
+    sync(folder)
 
 
 def torn(folder: Path, *, thorough: bool = True) -> str | None:
@@ -246,12 +245,3 @@ def _sha256(path: Path) -> str:
         while piece := stream.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """A file's content, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
