@@ -18,6 +18,7 @@ from advisor.replay.clock import CardPace, HostPace
 
 _LARGE_PRODUCT = 1 << 37  # operations: enough to keep any card busy
 _LARGE_COPY_BYTES = 1 << 28
+_LARGE_TRANSFER_BYTES = 1 << 26
 _TWO_SHAPES = 2  # to tell the time of operations from that of bytes
 
 
@@ -79,7 +80,7 @@ def _from_sheet(gpu: GpuSpec, row: dict[str, Any]) -> CardPace:
         cache_bytes=row["cache_bytes"],
         host_bus=_table()["bus"]["pinned"],
         dequantise=memory * sustained["dequantise"],
-        optimizer_8bit=memory * 0.1,
+        optimizer_8bit=memory * sustained["optimizer_8bit"],
         attention={},
         attention_share=row["attention"],
         floor_seconds=row["floor_seconds"],
@@ -124,7 +125,8 @@ def _from_probe(sheet: CardPace, probe: Probe) -> CardPace:
         dequantise=memory * sustained["dequantise"],
         optimizer_8bit=rate(probe.find("optimizer.adamw_8bit"), "bytes", _LARGE_COPY_BYTES)
         or sheet.optimizer_8bit,
-        host_bus=rate(probe.find("copy.host_to_device", host="pinned"), "bytes", 1 << 26) or sheet.host_bus,
+        host_bus=rate(probe.find("copy.host_to_device", host="pinned"), "bytes", _LARGE_TRANSFER_BYTES)
+        or sheet.host_bus,
         attention=_attention(probe, sustained["attention"]),
     )
 

@@ -2,25 +2,13 @@
 
 import pytest
 from safetensors.torch import load_file
-from train_parts import make_tiny_model, plan_for, run, texts, write_rows
+from train_parts import plan_for, run, write_rows
 
 from advisor.records import Method, Precision
 from advisor.train.keeper import best_step, is_over
 from advisor.train.verify import verification_to_json, verify
 
 WILD = {"learning_rate": 0.3, "warmup_steps": 0, "max_steps": 12, "evaluate_steps": 1, "patience": 2}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A model of two layers."""
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Sixty short texts."""
-    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", texts(60))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
-from train_parts import make_tiny_model, plan_for, run, texts, write_rows
+from train_parts import plan_for, run, texts, write_rows
 
 from advisor.errors import AdvisorError, ExitCode
 from advisor.plan.document import Alternative
@@ -18,12 +18,6 @@ STEPS = 6
 WILD = {"learning_rate": 1e-2, "warmup_steps": 0, "max_steps": STEPS}
 SHAPE = {"micro_batch": 4, "accumulation_steps": 2}
 MESSAGE = "CUDA out of memory. Tried to allocate 96.00 MiB. GPU 0 has a total capacity of 8.00 GiB"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A model of two layers."""
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

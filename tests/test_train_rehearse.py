@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from datasets import Dataset
-from train_parts import ESTIMATE, make_tiny_model, plan_for, run, texts, write_rows
+from train_parts import ESTIMATE, plan_for, run
 
 from advisor.records import Loss, Method, Precision, TrainConfig
 from advisor.step.trainer import MarkedSftTrainer, MarkedTrainer
@@ -17,18 +17,6 @@ CASES = {
     "factored": {"optimizer": "adafactor", "method": Method.FULL, "precision": Precision.FP32},
     "momentum": {"optimizer": "sgd", "method": Method.LAST_LAYERS, "trainable_layers": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A model of two layers."""
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Sixty short texts."""
-    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", texts(60))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from train_parts import make_tiny_model, plan_for, run, texts, write_rows
+from train_parts import plan_for, run
 
 from advisor.errors import AdvisorError
 from advisor.train import checkpoints
@@ -24,18 +24,6 @@ REQUEST = {
     "patience": 9,
 }
 KILLS = 20
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A model of two layers."""
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Sixty short texts."""
-    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", texts(60))
 
 
 class Runs:

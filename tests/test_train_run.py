@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from train_parts import make_tiny_model, one_thread, plan_for, run, texts, write_rows
+from train_parts import one_thread, plan_for, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from advisor.demo import HELDOUT_FILE, MODEL_FOLDER, TRAIN_FILE
@@ -37,18 +37,6 @@ WEIGHT_CONFIGS = {
     "full bf16 8-bit": {"method": Method.FULL, "precision": Precision.BF16, "optimizer": "adamw_8bit"},
     "last layers": {"method": Method.LAST_LAYERS, "precision": Precision.BF16, "trainable_layers": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A model of two layers, made here."""
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Sixty short texts."""
-    return write_rows(tmp_path_factory.mktemp("data") / "train.jsonl", texts(60))
 
 
 @pytest.fixture

@@ -9,15 +9,13 @@ from itertools import groupby
 from advisor.replay.blocks import rounded
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
-from advisor.tape.record import TILES, TRACED_TILES, Tape
-
-_MIDDLE_TILE = TILES + TRACED_TILES // 2
+from advisor.tape.record import Tape
 
 
 def least_peak_bytes(tape: Tape, shape: Shape) -> int:
     """No more than the allocated peak at that shape, and within a percent of it; `tape` is a brief one."""
     sizes = [rounded(size) for size in sizes_bytes(tape, shape)]
-    copies = _copies(tape, shape)
+    copies = tape.copies_at(shape.micro_batch, shape.sequence_length)
     held: dict[int, int] = {}  # bytes by slot
     owner: dict[int, int] = {}
     now = peak = 0
@@ -27,13 +25,6 @@ def least_peak_bytes(tape: Tape, shape: Shape) -> int:
         peak = max(peak, now + highest, now + change * (times - 1) + highest)
         now += change * times
     return peak
-
-
-def _copies(tape: Tape, shape: Shape) -> dict[int, int]:
-    """How often each repeated part comes beyond the first time."""
-    tiles = tape.further_tiles(shape.micro_batch, shape.sequence_length)
-    copies = {_MIDDLE_TILE: tiles} if tiles > 0 else {}
-    return copies | tape.copies
 
 
 def _run(

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from advisor.tape.events import Event, Op
-from advisor.tape.record import TILES, TRACED_TILES, Kernel, Size, Tape
+from advisor.tape.record import MIDDLE_TILE, Kernel, Size, Tape
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
 _STEP = (FORWARD, BACKWARD, OPTIMIZER)
-_MIDDLE_TILE = TILES + TRACED_TILES // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,7 @@ def work(tape: Tape) -> Work:
 
 def at_shape(made: Work, tape: Tape, micro_batch: int, sequence_length: int) -> dict[str, list[Sized]]:
     """The kernels of each phase with their sizes; `tape` says how often layers are repeated."""
-    tiles = max(0, tape.further_tiles(micro_batch, sequence_length))
-    copies = {**tape.copies, _MIDDLE_TILE: tiles}
+    copies = tape.copies_at(micro_batch, sequence_length)
 
     def value(sizes: tuple[Size, ...]) -> int:
         return sum(size.at(micro_batch, sequence_length, tape.further_layers) for size in sizes)
@@ -84,7 +82,7 @@ def _passes(tape: Tape) -> Iterator[tuple[str, list[Event]]]:
 
 
 def _launches(tape: Tape, counted: Counter[tuple[int, int]]) -> tuple[Launches, ...]:
-    repeated = {tape.template, tape.kept_template, _MIDDLE_TILE}
+    repeated = {tape.template, tape.kept_template, MIDDLE_TILE}
     by_kernel: dict[int, list[tuple[int, int]]] = {}
     for (kernel, part), count in counted.items():
         by_kernel.setdefault(kernel, []).append((part, count))

@@ -15,6 +15,7 @@ from advisor.tape.events import NO_PART, Event, repeated
 TILES = 1 << 12
 TILE_TOKENS = 4096  # trl 1.16 `kernels/chunked_logprob.py`, TOKEN_CHUNK_SIZE
 TRACED_TILES = 3  # first, the one that is repeated, last
+MIDDLE_TILE = TILES + TRACED_TILES // 2  # the part that stands for tiles that were not traced
 _MOST_TILES = 1 << 14  # 67 million tokens
 
 
@@ -127,6 +128,10 @@ class Tape:
         """Layers (or periods of them) of the model that were not traced but repeat the template."""
         return (self.layers - self.traced_layers) // self.period
 
+    def copies_at(self, micro_batch: int, sequence_length: int) -> dict[int, int]:
+        """How often each repeated part, layers and tiles, comes beyond the first time at one shape."""
+        return self.copies | {MIDDLE_TILE: max(0, self.further_tiles(micro_batch, sequence_length))}
+
     def further_tiles(self, micro_batch: int, sequence_length: int) -> int:
         """Tiles of the loss at one shape that were not traced but repeat the middle one."""
         return loss_tiles(micro_batch, sequence_length) - TRACED_TILES if self.tiled else 0
@@ -153,5 +158,5 @@ def unroll(tape: Tape, further_tiles: int = 0) -> list[Event]:
     for part, count in tape.copies.items():
         events = repeated(events, part, count)
     if tape.tiled:
-        events = repeated(events, TILES + TRACED_TILES // 2, further_tiles)
+        events = repeated(events, MIDDLE_TILE, further_tiles)
     return events

@@ -12,11 +12,10 @@ from typing import Annotated
 
 import typer
 
-from advisor.estimate import Estimator
+from advisor.commands.estimating import open_estimator
 from advisor.files import replace_text
 from advisor.profiles.folders import profiles_folder
 from advisor.profiles.store import read_rows
-from advisor.tape.store import TapeStore
 from bench.clock.report import document, markdown
 from bench.clock.timed import published_rows, timed_rows
 
@@ -24,14 +23,9 @@ from bench.clock.timed import published_rows, timed_rows
 def main(output: Annotated[Path | None, typer.Argument(help="A folder.")] = None) -> None:
     """Score the clock and fit its constants anew; nothing is changed."""
     folder = profiles_folder()
-    store = TapeStore(on_trace=lambda count: typer.echo(f"tracing {count} steps …", err=True))
-    try:
-        estimator = Estimator(store)
-        made = document(
-            timed_rows(read_rows(folder), estimator), published_rows(folder / "published", estimator)
-        )
-    finally:
-        store.close()
+    with open_estimator() as estimator:
+        own = timed_rows(read_rows(folder), estimator)
+        made = document(own, published_rows(folder / "published", estimator))
     if output is None:
         typer.echo(markdown(made), nl=False)
         return
