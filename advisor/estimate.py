@@ -119,7 +119,7 @@ class Estimator:
         Raises: AdvisorError where the step can't be traced.
         """
         sized = self.sized_kernels(model, config, gpu)
-        pace = self._pace(gpu)
+        pace = self.pace(gpu)
 
         def seconds(host: HostPace) -> float:
             return step_time(
@@ -159,7 +159,8 @@ class Estimator:
         _, made = self._program(model, config, gpu)
         return timeline(made, shape_on(config, gpu), stretches)
 
-    def _pace(self, gpu: GpuSpec) -> Pace:
+    def pace(self, gpu: GpuSpec) -> Pace:
+        """The card's pace, read once: a probe is a file of hundreds of kernels."""
         if gpu.slug not in self._paces:
             self._paces[gpu.slug] = pace_of(gpu)
         return self._paces[gpu.slug]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from advisor.pace import pace_of
-from advisor.replay.clock import CardPace, HostPace, step_time
+from advisor.replay.clock import HostPace, StepTime, step_time
 from bench.clock.timed import TimedRow
 
 _NAMES = tuple(f.name for f in fields(HostPace))
@@ -28,7 +27,19 @@ class Fit:
 
     def foretell(self, row: TimedRow) -> float:
         """Seconds of the row's step."""
-        return _seconds(row, self.factors, self.machines.get(row.environment, 1.0))
+        return self.spent(row).seconds
+
+    def spent(self, row: TimedRow) -> StepTime:
+        """What the row's step keeps card and host busy."""
+        machine = self.machines.get(row.environment, 1.0)
+        host, card = row.pace.host, row.pace.card
+        return step_time(
+            row.sized,
+            replace(card, matmul=card.matmul * self.factors[_MATMUL]),
+            HostPace(**{name: getattr(host, name) * self.factors[name] * machine for name in _NAMES}),
+            accumulation_steps=row.config.accumulation_steps,
+            checkpointing=row.config.checkpointing.value,
+        )
 
 
 def fitted(rows: Sequence[TimedRow]) -> Fit:
@@ -67,16 +78,3 @@ def errors_elsewhere(rows: Sequence[TimedRow]) -> list[tuple[TimedRow, float]]:
         fit = fitted([row for row in rows if row.model != model])
         told += [(row, fit.foretell(row) / row.seconds - 1) for row in rows if row.model == model]
     return told
-
-
-def _seconds(row: TimedRow, factors: dict[str, float], machine: float) -> float:
-    pace = pace_of(row.gpu)
-    host = HostPace(**{name: getattr(pace.host, name) * factors[name] * machine for name in _NAMES})
-    card: CardPace = replace(pace.card, matmul=pace.card.matmul * factors[_MATMUL])
-    return step_time(
-        row.sized,
-        card,
-        host,
-        accumulation_steps=row.config.accumulation_steps,
-        checkpointing=row.config.checkpointing.value,
-    ).seconds

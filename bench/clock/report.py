@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.clock.fit import errors_elsewhere, fitted
+from bench.clock.fit import Fit, errors_elsewhere, fitted
 from bench.clock.timed import TimedRow
 
 _NEAR = 0.2
@@ -18,12 +18,12 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
     elsewhere = [error for _, error in errors_elsewhere(own)]
     fit = fitted(own)
     stored = [_error(row) for row in own]
-    busy = [error for row, error in zip(own, elsewhere, strict=True) if _card_bound(row)]
+    busy = [error for row, error in zip(own, elsewhere, strict=True) if _card_bound(row, fit)]
     return {
         "scores": [
             _score("own rows, constants as stored (fitted to these rows)", stored, own),
             _score("own rows, fitted without the model's rows", elsewhere),
-            _score("of these, rows that the card bounds", busy),
+            *([_score("of these, rows that the card bounds", busy)] if busy else []),
             _score(
                 "published T4 rows (the T4's shares are fitted to them)",
                 [_error(row) for row in published],
@@ -75,13 +75,9 @@ def _error(row: TimedRow) -> float:
     return row.foretold.value / row.seconds - 1
 
 
-def _card_bound(row: TimedRow) -> bool:
-    return sum(k.operations * k.count for k in row.sized["forward"]) > _BUSY_OPERATIONS
-
-
-_BUSY_OPERATIONS = (
-    2.5e13  # in one forward pass: the H100 takes longer over them than a host over any model's launches
-)
+def _card_bound(row: TimedRow, fit: Fit) -> bool:
+    spent = fit.spent(row)
+    return spent.card_seconds > spent.host_seconds
 
 
 def _score(group: str, errors: Sequence[float], rows: Sequence[TimedRow] = ()) -> dict[str, Any]:

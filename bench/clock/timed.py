@@ -8,6 +8,7 @@ from statistics import median
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.estimate import Estimator
+from advisor.pace import Pace
 from advisor.profiles.record import Measurement, Outcome
 from advisor.records import GpuSpec, Interval, TrainConfig
 from advisor.replay.work import Sized
@@ -25,6 +26,7 @@ class TimedRow:
     environment: str  # the machine: rows tell it by card and hour, for hosts of one kind are not equally fast
     seconds: float  # of a step, the median after the warm-up
     foretold: Interval
+    pace: Pace
     sized: dict[str, list[Sized]]
 
 
@@ -51,6 +53,7 @@ def published_rows(folder: Path, estimator: Estimator) -> list[TimedRow]:
             environment=row.source,
             seconds=row.config.tokens_per_step / (row.tokens_per_second or 1),
             foretold=estimator.step_seconds(row.model, row.config, row.gpu),
+            pace=estimator.pace(row.gpu),
             sized=estimator.sized_kernels(row.model, row.config, row.gpu),
         )
         for row in told
@@ -71,5 +74,6 @@ def _timed(row: Measurement, estimator: Estimator) -> TimedRow:
         environment=f"{row.card} {row.measured_at[:13]}",
         seconds=median(row.step_seconds[row.warmup_steps :]),
         foretold=estimator.step_seconds(model, row.config, gpu),
+        pace=estimator.pace(gpu),
         sized=estimator.sized_kernels(model, row.config, gpu),
     )
