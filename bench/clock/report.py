@@ -21,7 +21,7 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
     busy = [error for row, error in zip(own, elsewhere, strict=True) if _card_bound(row, fit)]
     return {
         "scores": [
-            _score("own rows, constants as stored (fitted to these rows)", stored, own),
+            _score("own rows, constants as stored (fitted to the first 62 of them)", stored, own),
             _score("own rows, fitted without the model's rows", elsewhere),
             *([_score("of these, rows that the card bounds", busy)] if busy else []),
             _score(
