@@ -29,6 +29,7 @@ from advisor.train.card import cap_memory, set_allocator
 from advisor.train.environment import environment
 from advisor.train.meter import Meter, measured_figures
 from advisor.train.sensors import CardSensors, Watch, to_clocks_and_power
+from bench.profiled import host_pace_seconds, kernels_of_a_step
 from bench.request import BENCHMARK_VERSION, WARMUP_STEPS, asked_for
 
 _LARGEST_SAVE_BYTES = 1 << 30  # saving more would time the disk, and tell nothing of the card
@@ -80,7 +81,7 @@ def measure(row: dict[str, Any], device: torch.device, events: Path | None = Non
             enabled="all", context=None, stacks="python", max_entries=2_000_000
         )
     began = time.perf_counter()
-    outcome, reason, figures = _measured(facts, config, steps, meter, timed)
+    outcome, reason, figures = _measured(facts, config, steps, meter, timed, trace=bool(row.get("kernels")))
     if events is not None:
         _save_events(events)
     return {
@@ -97,8 +98,8 @@ def measure(row: dict[str, Any], device: torch.device, events: Path | None = Non
     }
 
 
-def _measured(
-    facts: dict[str, Any], config: TrainConfig, steps: int, meter: Meter, timed: _Timed
+def _measured(  # noqa: PLR0913 - what is measured, and with what
+    facts: dict[str, Any], config: TrainConfig, steps: int, meter: Meter, timed: _Timed, *, trace: bool
 ) -> tuple[Outcome, str, dict[str, Any]]:
     figures: dict[str, Any] = {}
     try:
@@ -109,14 +110,17 @@ def _measured(
             meter.finish()
             figures = measured_figures(meter)
             _further_phases(session, meter, Path(folder))
+            peaks = {name: peak.to_json() for name, peak in (*meter.phases.items(), *meter.steps.items())}
+            figures |= {"phases": peaks, "host_pace_seconds": host_pace_seconds(meter.device)}
+            if trace:
+                figures["kernels"] = kernels_of_a_step(session, meter)
     except Exception as error:  # noqa: BLE001 - a failed row is a row
         outcome, reason = _told(error)
         meter.finish()
         return outcome, reason, figures or measured_figures(meter)
     finally:
         timed.close()
-    more = {name: peak.to_json() for name, peak in (*meter.phases.items(), *meter.steps.items())}
-    return Outcome.OK, "", figures | {"phases": more}
+    return Outcome.OK, "", figures
 
 
 def _session(facts: dict[str, Any], config: TrainConfig, steps: int, meter: Meter, folder: str) -> Session:

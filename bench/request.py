@@ -18,6 +18,7 @@ class Request:
     config: TrainConfig
     cap_bytes: int | None = None  # what the allocator is allowed; None: the whole card
     steps: int = STEPS
+    kernels: bool = False  # trace one more step, for what keeps the card busy
     predicted_bytes: int | None = None  # reserved peak, where it was predicted
     predicted_cap_bytes: int | None = None  # smallest cap, likewise
 
@@ -33,6 +34,7 @@ class Request:
             "config": self.config.to_json(),
             "cap_bytes": self.cap_bytes,
             "steps": self.steps,
+            "kernels": self.kernels,
         }
 
 

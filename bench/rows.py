@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from advisor.profiles.personal import scrubbed
-from advisor.profiles.record import Clocks, Measurement, Outcome, PhasePeaks, Power, SmallestCap
+from advisor.profiles.record import (
+    Clocks,
+    KernelTime,
+    Measurement,
+    Outcome,
+    PhasePeaks,
+    Power,
+    SmallestCap,
+)
 from bench.request import Request
 
 
@@ -14,6 +22,7 @@ def measurement(request: Request, answer: dict[str, Any], *, card: str, environm
 
     Where others used the card, NVML's figures are theirs too, and are left out.
     """
+    kernels = answer.get("kernels")
     peaks = {name: PhasePeaks(**figures) for name, figures in (answer.get("phases") or {}).items()}
     made = Measurement(
         id="",
@@ -41,6 +50,8 @@ def measurement(request: Request, answer: dict[str, Any], *, card: str, environm
         power=_record(Power, answer.get("power")),
         host_peak_bytes=answer.get("host_peak_bytes"),
         smallest_cap=_cap(answer.get("smallest_cap")),
+        host_pace_seconds=answer.get("host_pace_seconds"),
+        kernels=kernels and {name: KernelTime(**spent) for name, spent in kernels.items()},
     )
     return _without_device(made) if made.shared else made
 
@@ -57,4 +68,4 @@ def _cap(found: Any) -> SmallestCap | None:
 
 def _without_device(made: Measurement) -> Measurement:
     phases = {name: replace(peaks, peak_device_bytes=None) for name, peaks in made.phases.items()}
-    return replace(made, peak_device_bytes=None, phases=phases, clocks=None, power=None)
+    return replace(made, peak_device_bytes=None, phases=phases, clocks=None, power=None, kernels=None)

@@ -67,6 +67,8 @@ def _row(number: int) -> Measurement:
         power=Power(watts_mean=412.512, watts_max=498.25, energy_joules=312.25),
         host_peak_bytes=size,
         smallest_cap=None,
+        host_pace_seconds=None,
+        kernels=None,
     )
 
 

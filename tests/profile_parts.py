@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from hypothesis import strategies as st
 
 from advisor.profiles.environments import environment_folder, environment_name
-from advisor.profiles.record import Clocks, Measurement, Outcome, PhasePeaks, Power, SmallestCap
+from advisor.profiles.record import Clocks, KernelTime, Measurement, Outcome, PhasePeaks, Power, SmallestCap
 from advisor.profiles.row import SCHEMA, measurement_to_row, row_id
 from advisor.profiles.store import append_row
 from advisor.records import TrainConfig
@@ -57,6 +57,8 @@ def measured(number=1, **changes):
         smallest_cap=SmallestCap(
             without_retries_bytes=3 * size, with_retries_bytes=2 * size, resolution_bytes=1 << 20
         ),
+        host_pace_seconds=0.0036,
+        kernels={"matmul": KernelTime(count=96, seconds=0.05)},
     )
     return replace(made, **changes)
 
@@ -152,5 +154,10 @@ measurements = st.builds(
     smallest_cap=st.none()
     | st.builds(
         SmallestCap, without_retries_bytes=_BYTES, with_retries_bytes=_BYTES, resolution_bytes=_BYTES
+    ),
+    host_pace_seconds=st.none() | _NUMBERS,
+    kernels=st.none()
+    | st.dictionaries(
+        st.sampled_from(["matmul", "copy"]), st.builds(KernelTime, count=st.integers(0, 99), seconds=_NUMBERS)
     ),
 )

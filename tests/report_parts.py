@@ -101,6 +101,8 @@ def measured(model="llama-3.2-1b", *, cap_bytes=None, id_="", watts=None, **conf
         else None,
         host_peak_bytes=4 * GIB,
         smallest_cap=None,
+        host_pace_seconds=None,
+        kernels=None,
     )
 
 

@@ -9,7 +9,7 @@ from profile_parts import FACTS, PLACE, measured, measurements, row
 
 from advisor.profiles.check import check_facts, check_row
 from advisor.profiles.folders import profiles_folder
-from advisor.profiles.row import measurement_to_row, row_id, row_to_measurement, upgrade_1_to_2
+from advisor.profiles.row import measurement_to_row, row_id, row_to_measurement, upgraded
 from advisor.profiles.store import stored_rows
 
 
@@ -46,14 +46,29 @@ def test_the_id_hangs_on_everything_but_the_provenance():
 def test_the_first_schema_is_read_as_what_it_knew():
     """What it did not record is unknown, not zero; its first step was the warm-up."""
     new = {"cap_bytes", "allocator_settings", "clocks", "power", "host_peak_bytes", "smallest_cap"}
+    new |= {"host_pace_seconds", "kernels"}
     old = {key: value for key, value in row().items() if key not in new | {"shared", "warmup_steps"}}
     old |= {"schema": 1, "phases": {"load": {"peak_allocated_bytes": 1, "peak_reserved_bytes": 2}}}
 
-    made = row_to_measurement(PLACE, upgrade_1_to_2(old))
+    made = row_to_measurement(PLACE, upgraded(old))
 
     assert all(getattr(made, key) is None for key in new)
     assert made.phases["load"].peak_device_bytes is None
     assert made.timed_seconds == (0.25, 0.125)
+
+
+def test_the_second_schema_is_read_with_its_id():
+    """What it did not record is unknown, and its id is still that of what it says."""
+    old = {key: value for key, value in row().items() if key not in {"host_pace_seconds", "kernels"}}
+    old |= {"schema": 2}
+    old |= {"id": row_id(PLACE, old)}
+
+    made = upgraded(old)
+
+    check_row(made)
+    assert made["host_pace_seconds"] is None
+    assert made["kernels"] is None
+    assert made["id"] == row_id(PLACE, made)
 
 
 def test_every_shipped_row_may_be_kept():
@@ -82,7 +97,7 @@ def test_a_row_that_ended_badly_may_be_kept():
 
 
 NOT_KEPT = {
-    "schema": (row() | {"schema": 3}, "schema = 3, expected 2"),
+    "schema": (row() | {"schema": 4}, "schema = 4, expected 3"),
     "schema true": (row() | {"schema": True}, "schema = True"),
     "unknown key": (row() | {"note": "x"}, "'note'"),
     "missing key": ({k: v for k, v in row().items() if k != "shared"}, "shared is missing"),

@@ -48,7 +48,7 @@ def test_a_line_that_git_doubled_is_one_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [{"schema": 3, "id": "0" * 16}, {"schema": 3, "withdraws": "0" * 16, "id": "1" * 16}]
+    "line", [{"schema": 4, "id": "0" * 16}, {"schema": 4, "withdraws": "0" * 16, "id": "1" * 16}]
 )
 def test_a_newer_schema_is_refused(tmp_path, line):
     """The file, the line, the way out; it is the environment that is too old."""
@@ -58,7 +58,7 @@ def test_a_newer_schema_is_refused(tmp_path, line):
     with pytest.raises(AdvisorError, match=rf"{MODEL}\.jsonl, line 2") as caught:
         list(read_rows(tmp_path))
 
-    assert "schema 3, and this version reads up to 2" in caught.value.why
+    assert "schema 4, and this version reads up to 3" in caught.value.why
     assert "update the project" in caught.value.fix
     assert ExitCode.ENVIRONMENT == caught.value.exit_code
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,6 +53,9 @@ def bench(  # noqa: PLR0913 - each narrows or changes a sweep
     gpu: Annotated[str | None, typer.Option(help="With --dry-run: the card to predict for.")] = None,
     try_misfits: Annotated[bool, typer.Option(help="Predict nothing, try also what can't fit.")] = False,
     find_cap: Annotated[bool, typer.Option(help="Find the smallest memory cap of each.")] = False,
+    kernels: Annotated[
+        bool, typer.Option(help="Trace one more step of each, for what keeps the card busy.")
+    ] = False,
     parallel: Annotated[int, typer.Option(min=1, help="So many at a time: memory counts, time not.")] = 1,
     shared: Annotated[
         bool, typer.Option(help="Measure though others use the card; time does not count.")
@@ -79,7 +83,7 @@ def bench(  # noqa: PLR0913 - each narrows or changes a sweep
     )
     if export is not None and export.exists():
         raise AdvisorError(f"{export} exists.", fix="give another name")
-    asked = narrowed(load_sweep(sweep), narrow)
+    asked = tuple(replace(each, kernels=kernels) for each in narrowed(load_sweep(sweep), narrow))
     if dry_run:
         _dry_run(asked, gpu, predict=not try_misfits, limit=limit, as_json=as_json)
         return

@@ -25,6 +25,8 @@ def check_row(row: Any) -> None:
     for name, peaks in row["phases"].items():
         _check_keys(peaks, keys.PEAKS, f"phases.{name}")
         _check_order(peaks, "peak_allocated_bytes", "peak_reserved_bytes", f"phases.{name}.")
+    for name, spent in (row["kernels"] or {}).items():
+        _check_keys(spent, keys.KERNEL, f"kernels.{name}")
     for key, known in (("clocks", keys.CLOCKS), ("power", keys.POWER), ("smallest_cap", keys.CAP)):
         if row[key] is not None:
             _check_keys(row[key], known, key)

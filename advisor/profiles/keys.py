@@ -80,6 +80,7 @@ _INTEGER = (is_integer, f"a whole number from 0 to below {_MOST_BYTES}")
 _INTEGER_OR_NULL = (_or_null(is_integer), f"null, or a whole number from 0 to below {_MOST_BYTES}")
 _TEXT = (is_text, f"printable text of up to {LONGEST_TEXT} characters")
 _WATTS = (lambda value: _is_number(value, _MOST_WATTS), f"a number from 0 to {_MOST_WATTS:g}")
+_SECONDS = (lambda value: _is_number(value, _MOST_SECONDS), f"a number from 0 to {_MOST_SECONDS:g}")
 _JOULES = (lambda value: _is_number(value, _MOST_JOULES), f"a number from 0 to {_MOST_JOULES:g}")
 _OBJECT = (lambda value: isinstance(value, dict), "an object")
 _OBJECT_OR_NULL = (lambda value: value is None or isinstance(value, dict), "an object or null")
@@ -101,6 +102,8 @@ _NAMED: Keys = {
     "clocks": _OBJECT_OR_NULL,
     "power": _OBJECT_OR_NULL,
     "smallest_cap": _OBJECT_OR_NULL,
+    "host_pace_seconds": (_or_null(_SECONDS[0]), f"null, or {_SECONDS[1]}"),
+    "kernels": (_or_null(_are_phases), "null, or an object of up to 64 groups of kernels"),
 }
 ROW: Keys = {key: _NAMED.get(key, _INTEGER_OR_NULL) for key in ROW_KEYS}
 PEAKS: Keys = {
@@ -115,6 +118,7 @@ CLOCKS: Keys = {
 }
 POWER: Keys = {"watts_mean": _WATTS, "watts_max": _WATTS, "energy_joules": _JOULES}
 CAP: Keys = dict.fromkeys(("without_retries_bytes", "with_retries_bytes", "resolution_bytes"), _INTEGER)
+KERNEL: Keys = {"count": _INTEGER, "seconds": _SECONDS}
 WITHDRAWAL: Keys = {
     **{key: _NAMED[key] for key in ("schema", "id", "reason", "measured_at")},
     "withdraws": _NAMED["id"],

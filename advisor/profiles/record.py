@@ -53,6 +53,14 @@ class SmallestCap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTime:
+    """What one group of kernels kept the card busy in one optimizer step, by CUDA's own trace."""
+
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """One measured config on one card in one fresh process. Figures of a run that did not end are None."""
 
@@ -81,6 +89,8 @@ class Measurement:
     power: Power | None
     host_peak_bytes: int | None  # resident memory of the process
     smallest_cap: SmallestCap | None
+    host_pace_seconds: float | None  # of the probe's `launch.layer_forward_backward`, right after the steps
+    kernels: dict[str, KernelTime] | None  # by group; None where they were not asked for
 
     @property
     def timed_seconds(self) -> tuple[float, ...]:

@@ -9,13 +9,23 @@ from typing import Any
 
 from advisor.catalog.names import shown
 from advisor.profiles.folders import Place
-from advisor.profiles.record import Clocks, Measurement, Outcome, PhasePeaks, Power, SmallestCap
+from advisor.profiles.record import (
+    Clocks,
+    KernelTime,
+    Measurement,
+    Outcome,
+    PhasePeaks,
+    Power,
+    SmallestCap,
+)
 from advisor.records import TrainConfig, config_from_json
 
-SCHEMA = 2  # 1: first; 2: caps, sensors, host memory and warm-up have keys, phases have NVML's figure
+# 1: first; 2: caps, sensors, host memory and warm-up have keys, phases have NVML's figure; 3: the host's pace, kernels
+SCHEMA = 3
 PLACE_KEYS = ("card", "environment", "model")
 ROW_KEYS = ("schema", *(f.name for f in fields(Measurement) if f.name not in PLACE_KEYS))
 _NOT_IN_THE_ID = ("schema", "id", "provenance")
+_SINCE_3 = ("host_pace_seconds", "kernels")  # unknown, they are not in the id, so that older rows keep theirs
 
 
 def measurement_to_row(made: Measurement) -> dict[str, Any]:
@@ -29,7 +39,7 @@ def row_to_measurement(place: Place, row: dict[str, Any]) -> Measurement:
 
     Raises: KeyError, TypeError, ValueError or AdvisorError where it holds none.
     """
-    clocks, power, cap = row["clocks"], row["power"], row["smallest_cap"]
+    clocks, power, cap, kernels = row["clocks"], row["power"], row["smallest_cap"], row["kernels"]
     return Measurement(
         id=row["id"],
         card=place[0],
@@ -56,12 +66,15 @@ def row_to_measurement(place: Place, row: dict[str, Any]) -> Measurement:
         power=power and Power(**power),
         host_peak_bytes=row["host_peak_bytes"],
         smallest_cap=cap and SmallestCap(**cap),
+        host_pace_seconds=row["host_pace_seconds"],
+        kernels=kernels and {name: KernelTime(**spent) for name, spent in kernels.items()},
     )
 
 
 def row_id(place: Place, row: dict[str, Any]) -> str:
     """Sixteen hex digits of where the row lies and all that it says, but for its provenance."""
-    said = {name: value for name, value in row.items() if name not in _NOT_IN_THE_ID}
+    unknown = {name for name in _SINCE_3 if row.get(name) is None}
+    said = {name: value for name, value in row.items() if name not in {*_NOT_IN_THE_ID, *unknown}}
     return digest([*place, said])
 
 
@@ -80,7 +93,9 @@ def upgraded(row: dict[str, Any]) -> dict[str, Any]:
     if schema == SCHEMA:
         return row
     if schema == 1 and "withdraws" not in row:
-        return upgrade_1_to_2(row)
+        return upgrade_2_to_3(upgrade_1_to_2(row))
+    if schema == 2:
+        return row | {"schema": 3} if "withdraws" in row else upgrade_2_to_3(row)
     raise ValueError(f"it is of schema {shown(schema)}, and this version reads up to {SCHEMA}")
 
 
@@ -92,6 +107,11 @@ def upgrade_1_to_2(row: dict[str, Any]) -> dict[str, Any]:
     )
     more = {"schema": 2, "phases": phases, "warmup_steps": 1, "shared": False}
     return {**row, **unknown, **more}
+
+
+def upgrade_2_to_3(row: dict[str, Any]) -> dict[str, Any]:
+    """Says of what the second schema did not record that it is unknown."""
+    return {**row, "schema": 3} | dict.fromkeys(_SINCE_3)
 
 
 def _config(config: dict[str, Any]) -> TrainConfig:

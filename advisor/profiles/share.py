@@ -19,13 +19,14 @@ from advisor.profiles.environments import (
     same_environment,
 )
 from advisor.profiles.folders import Place, check_place, known_folders
-from advisor.profiles.row import PLACE_KEYS, SCHEMA, row_id
+from advisor.profiles.row import PLACE_KEYS, SCHEMA, row_id, upgraded
 from advisor.profiles.store import append_rows, stored_rows
 
 KIND = "advisor-profiles"
 LARGEST_BYTES = 64 << 20
 MOST_ROWS = 50_000
 LONGEST_LINE = 1 << 20  # characters; a row has about 1,500
+MERGED_SCHEMAS = (2, SCHEMA)
 _HEADER_KEYS = {"schema", "kind", "environments"}
 
 Rows = dict[Place, list[dict[str, Any]]]
@@ -146,9 +147,10 @@ def _environments(header: Any) -> Environments:
         raise ValueError(
             f'the first line is no header of kind "{KIND}"; `advisor profiles export` writes one'
         )
-    if header.get("schema") != SCHEMA:
+    if header.get("schema") not in MERGED_SCHEMAS:
         raise ValueError(
-            f"schema = {shown(header.get('schema'))}, this version merges {SCHEMA}: update the project"
+            f"schema = {shown(header.get('schema'))}, this version merges {' and '.join(map(str, MERGED_SCHEMAS))}: "
+            "update the project"
         )
     if header.keys() != _HEADER_KEYS or not isinstance(header["environments"], dict):
         raise ValueError(f"a header has the keys {', '.join(sorted(_HEADER_KEYS))} alone")
@@ -171,7 +173,10 @@ def _row(value: Any, environments: Environments) -> tuple[Place, dict[str, Any]]
         raise ValueError(f"environment {environment} is not in the file's header")
     if environments[environment]["card"] != find_gpu(card)[0].name:
         raise ValueError(f"card {card} is not that of environment {environment}")
-    row = {key: part for key, part in value.items() if key not in PLACE_KEYS}
+    told = {key: part for key, part in value.items() if key not in PLACE_KEYS}
+    if told.get("schema") not in MERGED_SCHEMAS:
+        raise ValueError(f"schema = {shown(told.get('schema'))}, expected {SCHEMA}")
+    row = upgraded(told)
     check_row(row)
     if row["benchmark_version"] > 1 and row["id"] != row_id(place, row):  # the first had another formula
         raise ValueError(

@@ -102,4 +102,6 @@ def _row(ready: Ready, ended: Finished, facts: dict[str, Any], place: tuple[str,
         power=None,
         host_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         smallest_cap=None,
+        host_pace_seconds=None,
+        kernels=None,
     )

@@ -149,7 +149,7 @@ def measured_figures(meter: Meter) -> dict[str, Any]:
         "peak_device_bytes": meter.device_bytes if known else None,
         "alloc_retries": _allocator_retries(meter.device) if known else None,
         "phases": {name: peak.to_json() for name, peak in meter.phases.items()},
-        "step_seconds": meter.step_seconds,
+        "step_seconds": list(meter.step_seconds),
     }
 
 
