@@ -19,7 +19,6 @@ from advisor.replay.clock import CardPace, HostPace
 _LARGE_PRODUCT = 1 << 37  # operations: enough to keep any card busy
 _LARGE_COPY_BYTES = 1 << 28
 _LARGE_TRANSFER_BYTES = 1 << 26
-_TWO_SHAPES = 2  # to tell the time of operations from that of bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +43,15 @@ def pace_of(gpu: GpuSpec) -> Pace:
     row = next(r for r in table["capability"] if tuple(r["at"]) in (gpu.compute_capability, ()))
     probe = _probe_of(gpu)
     card = _from_sheet(gpu, row)
-    measured = row.get("measured_host", False)
-    host = _host(1.0 if measured else table["host"]["usual"])
+    fast, usual, slow = table["host"]["unknown"]
+    if probe is not None or row.get("measured_host", False):
+        usual = 1.0 if probe is None else _host_share(probe)
+        fast, slow = (usual * share for share in table["host"]["known"])
     return Pace(
         card=card if probe is None else _from_probe(card, probe),
-        host=host,
-        fast_host=host if measured else _host(table["host"]["fastest"]),
-        slow_host=host if measured else _host(table["host"]["slowest"]),
+        host=_host(usual),
+        fast_host=_host(fast),
+        slow_host=_host(slow),
         low=row["low"],
         high=row["high"],
         probed=probe is not None,
@@ -64,7 +65,16 @@ def _table() -> dict[str, Any]:
 
 def _host(share: float) -> HostPace:
     row = _table()["host"]
-    return HostPace(**{f.name: row[f.name] * share for f in fields(HostPace)})
+    return HostPace(**{f.name: row[f.name] for f in fields(HostPace)}).times(share)
+
+
+def _host_share(probe: Probe) -> float:
+    """How much longer the probe's host takes than the one whose times the table has."""
+    layer = next(iter(probe.find("launch.layer_forward_backward")), None)
+    if layer is None or not layer.median_seconds:
+        return 1.0
+    host = _table()["host"]
+    return float((layer.median_seconds / host["layer_seconds"]) ** host["layer_exponent"])
 
 
 def _from_sheet(gpu: GpuSpec, row: dict[str, Any]) -> CardPace:
@@ -75,16 +85,28 @@ def _from_sheet(gpu: GpuSpec, row: dict[str, Any]) -> CardPace:
         matmul=matmul,
         matmul_fp32=gpu.matmul_flops_per_second * row["fp32"],
         matmul_int8=matmul,
-        memory=memory,
-        cached=memory * sustained["cached"],
         cache_bytes=row["cache_bytes"],
         host_bus=_table()["bus"]["pinned"],
-        dequantise=memory * sustained["dequantise"],
         optimizer_8bit=memory * sustained["optimizer_8bit"],
         attention={},
         attention_share=row["attention"],
         floor_seconds=row["floor_seconds"],
+        gap_seconds=sustained["gap_seconds"],
+        int8_unseen=sustained["int8_unseen"],
+        **_moving(memory),
     )
+
+
+def _moving(memory: float) -> dict[str, Any]:
+    """The rates of what only moves bytes, of the rate of a plain copy."""
+    sustained = _table()["sustained"]
+    return {
+        "memory": memory * sustained["elementwise"],
+        **{
+            name: memory * sustained[name]
+            for name in ("cached", "copy", "copy_cached", "dequantise", "quantise")
+        },
+    }
 
 
 def _probe_of(gpu: GpuSpec) -> Probe | None:
@@ -110,7 +132,7 @@ def _from_probe(sheet: CardPace, probe: Probe) -> CardPace:
         ]
         return median(found) if found else None
 
-    memory = rate(probe.find("copy.device"), "bytes", _LARGE_COPY_BYTES) or sheet.memory
+    memory = rate(probe.find("copy.device"), "bytes", _LARGE_COPY_BYTES)
     half = rate(probe.find("matmul.bf16"), "flops", _LARGE_PRODUCT)
     half = half or rate(probe.find("matmul.fp16"), "flops", _LARGE_PRODUCT)
     single = rate(probe.find("matmul.fp32"), "flops", _LARGE_PRODUCT)
@@ -120,40 +142,32 @@ def _from_probe(sheet: CardPace, probe: Probe) -> CardPace:
         matmul=half * sustained["matmul"] if half else sheet.matmul,
         matmul_fp32=single * sustained["matmul"] if single else sheet.matmul_fp32,
         matmul_int8=int8 * sustained["matmul"] if int8 else sheet.matmul_int8,
-        memory=memory,
-        cached=memory * sustained["cached"],
-        dequantise=memory * sustained["dequantise"],
         optimizer_8bit=rate(probe.find("optimizer.adamw_8bit"), "bytes", _LARGE_COPY_BYTES)
         or sheet.optimizer_8bit,
         host_bus=rate(probe.find("copy.host_to_device", host="pinned"), "bytes", _LARGE_TRANSFER_BYTES)
         or sheet.host_bus,
-        attention=_attention(probe, sustained["attention"]),
+        attention=_attention(probe),
+        **(_moving(memory) if memory else {}),
     )
 
 
-def _attention(probe: Probe, sustained: float) -> dict[str, tuple[float, float]]:
-    """Operations and bytes a second of each kernel, direction and head size that was probed at two lengths."""
+def _attention(probe: Probe) -> dict[str, tuple[float, float]]:
+    """Of each kernel, direction and head size that was probed at two sizes: operations a second, seconds beside."""
     seen: dict[str, list[ProbedKernel]] = {}
     for kernel in probe.kernels:
         if kernel.name.startswith("attention.") and kernel.seconds and kernel.sizes.get("mask") == "causal":
             dtype = ".fp32" if kernel.sizes["dtype"] == "fp32" else ""
             seen.setdefault(f"{kernel.name}.{kernel.sizes['head_size']}{dtype}", []).append(kernel)
-    rates = {name: _two_rates(kernels) for name, kernels in seen.items()}
-    return {name: (pair[0] * sustained, pair[1]) for name, pair in rates.items() if pair is not None}
+    lines = {name: _line(kernels) for name, kernels in seen.items()}
+    return {name: line for name, line in lines.items() if line is not None}
 
 
-def _two_rates(kernels: list[ProbedKernel]) -> tuple[float, float] | None:
-    """Time as operations over one rate and bytes over another: of the most and the least intense shape."""
-    ranked = sorted(kernels, key=lambda k: k.flops / k.bytes)
-    if len(ranked) < _TWO_SHAPES:
-        return None
+def _line(kernels: list[ProbedKernel]) -> tuple[float, float] | None:
+    """The rate and the seconds beside it that the smallest and the largest shape give."""
+    ranked = sorted(kernels, key=lambda k: k.flops)
     low, high = ranked[0], ranked[-1]
     first, second = low.median_seconds or 0.0, high.median_seconds or 0.0
-    determinant = low.flops * high.bytes - high.flops * low.bytes
-    if not determinant:
+    if high.flops <= low.flops or second <= first:
         return None
-    per_operation = (first * high.bytes - second * low.bytes) / determinant
-    per_byte = (low.flops * second - high.flops * first) / determinant
-    if per_operation <= 0:
-        return None
-    return 1 / per_operation, 1 / max(per_byte, 1e-15)
+    rate = (high.flops - low.flops) / (second - first)
+    return rate, max(0.0, first - low.flops / rate)

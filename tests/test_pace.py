@@ -13,24 +13,29 @@ from advisor.profiles.folders import profiles_folder
 def test_a_probed_card_has_the_rates_of_its_probe() -> None:
     pace = pace_of(find_gpu("h100-80gb-sxm")[0])
     assert pace.probed
-    assert 2.9e12 < pace.card.memory < 3.1e12  # copy.device, 1 GiB: 3.01 TB/s
+    assert 2.6e12 < pace.card.memory < 2.8e12  # nine tenths of copy.device, 1 GiB: 3.01 TB/s
     assert 5e10 < pace.card.host_bus < 5.5e10  # copy.host_to_device, pinned: 52 GB/s
     operations, _ = pace.card.attention["attention.cudnn.forward.128"]
     assert operations > pace.card.attention["attention.cudnn.backward.128"][0] > 3e14
 
 
 def test_a_probe_of_the_user_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = next(profiles_folder().glob("h100-80gb-sxm/*/probe.jsonl"))
-    row = json.loads(shipped.read_text().splitlines()[0])
+    probes = [
+        json.loads(path.read_text().splitlines()[0])
+        for path in profiles_folder().glob("h100-80gb-sxm/*/probe.jsonl")
+    ]
+    row = max(probes, key=lambda each: str(each["measured_at"]))
     for kernel in row["kernels"]:
-        if kernel["name"] == "copy.device" and kernel["seconds"]:
+        if kernel["name"] in ("copy.device", "launch.layer_forward_backward") and kernel["seconds"]:
             kernel["seconds"] = [2 * s for s in kernel["seconds"]]
     mine = tmp_path / "h100-80gb-sxm" / "torch2.11.0-abcdef" / "probe.jsonl"
     mine.parent.mkdir(parents=True)
     mine.write_text(json.dumps(row | {"measured_at": "2099-01-01T00:00:00Z"}) + "\n")
-    before = pace_of(find_gpu("h100-80gb-sxm")[0]).card.memory
+    before = pace_of(find_gpu("h100-80gb-sxm")[0])
     monkeypatch.setenv("ADVISOR_PROFILES", str(tmp_path))
-    assert pace_of(find_gpu("h100-80gb-sxm")[0]).card.memory == pytest.approx(before / 2)
+    after = pace_of(find_gpu("h100-80gb-sxm")[0])
+    assert after.card.memory == pytest.approx(before.card.memory / 2)
+    assert after.host.step > 1.2 * before.host.step
 
 
 def test_a_card_that_nobody_measured_has_a_wide_range() -> None:

@@ -22,14 +22,19 @@ CARD = CardPace(
     memory=50.0,
     cached=100.0,
     cache_bytes=10,
+    copy=40.0,
+    copy_cached=80.0,
     host_bus=5.0,
     dequantise=25.0,
+    quantise=10.0,
     optimizer_8bit=20.0,
-    attention={"attention.flash.forward.64": (80.0, 40.0)},
+    attention={"attention.flash.forward.64": (80.0, 1.5)},
     attention_share=0.5,
     floor_seconds=0.0,
+    gap_seconds=0.0,
+    int8_unseen=1.0,
 )
-NO_HOST = HostPace(**{field.name: 0.0 for field in fields(HostPace)})
+NO_HOST = HostPace(**{f.name: 8.0 if f.name.startswith("overlap") else 0.0 for f in fields(HostPace)})
 SHIPPED = TrainConfig(
     precision=Precision.NF4, checkpointing=Checkpointing.NON_REENTRANT, loss=Loss.CHUNKED, micro_batch=8
 )
@@ -89,10 +94,13 @@ def test_a_tape_tells_dequantisation_from_other_kernels(tape: Tape) -> None:
         (Sized("matmul", 1, 300, 200), 5.0),  # 3 s of operations and 4 s of bytes, as the sides of a triangle
         (Sized("matmul.fp32", 1, 300, 0), 30.0),
         (Sized("elementwise", 1, 0, 100), 2.0),
-        (Sized("copy", 1, 0, 10), 0.1),  # within the cache
+        (Sized("elementwise", 1, 0, 10), 0.1),  # within the cache
+        (Sized("copy", 1, 0, 100), 2.5),
+        (Sized("copy", 1, 0, 8), 0.1),  # within the cache
         (Sized("host", 1, 0, 10), 2.0),
         (Sized("dequantise", 1, 0, 100), 4.0),
-        (Sized("attention.flash.forward.64", 1, 80, 40), 2.0),
+        (Sized("quantise", 1, 0, 100), 10.0),
+        (Sized("attention.flash.forward.64", 1, 80, 40), 2.5),  # what it takes at any size, and its operations
         (Sized("attention.other.forward.96", 1, 100, 50), 3.0),  # not probed: a share of the products' rate
     ],
 )
@@ -112,9 +120,23 @@ def test_a_pass_takes_as_long_as_the_slower_of_card_and_host() -> None:
 
 
 def test_int8_waits_for_the_card_in_every_layer() -> None:
+    """So host and card overlap less; and its operators run kernels that a tape does not show."""
     step = _step(forward=[Sized("matmul.int8", 10, 200, 0)])
-    host = replace(NO_HOST, forward_product=2.0)
+    host = replace(NO_HOST, forward_product=2.0, overlap_int8=1.0)
     assert step_time(step, CARD, host, accumulation_steps=1).seconds == pytest.approx(30.0)
+    card = replace(CARD, int8_unseen=1.5)
+    assert step_time(step, card, host, accumulation_steps=1).seconds == pytest.approx(35.0)
+
+
+def test_gaps_lie_between_kernels() -> None:
+    step = _step(forward=[Sized("elementwise", 10, 0, 500)])
+    card = replace(CARD, gap_seconds=1.0)
+    assert step_time(step, card, NO_HOST, accumulation_steps=1).seconds == pytest.approx(110.0)
+
+
+def test_a_host_takes_so_many_times_as_long_for_everything() -> None:
+    host = replace(NO_HOST, forward_other=2.0, step=1.0).times(3)
+    assert (host.forward_other, host.step, host.overlap) == (6.0, 3.0, 8.0)
 
 
 def test_accumulation_repeats_the_passes_and_not_the_optimizer() -> None:

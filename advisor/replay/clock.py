@@ -1,17 +1,17 @@
 """The clock: seconds of one optimizer step, from its kernels, a card's rates and a host's.
 
 The host launches kernels one after another, the card runs them one after another, and each waits for nobody but the
-other. So a pass takes as long as the slower of the two; where the step reads back from the card in every layer, as
-LLM.int8 does, both wait for each other and their times add up. `catalog/pace.toml` holds the constants.
+other. So a pass takes as long as the slower of the two, and a little longer where they are near a tie; where the step
+reads back from the card in every layer, as LLM.int8 does, they wait for each other more often. `catalog/pace.toml` holds
+the constants.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import hypot
 
 from advisor.replay.work import BACKWARD, FORWARD, OPTIMIZER, Sized
 
-_SHARPNESS = 8.0  # of the choice of the slower one: near a tie a pass takes a little longer than either
 _PRODUCTS = ("matmul", "attention")
 
 
@@ -22,15 +22,22 @@ class CardPace:
     matmul: float  # operations, 16-bit
     matmul_fp32: float
     matmul_int8: float
-    memory: float  # bytes
+    memory: float  # bytes, of elementwise kernels; as those below, read and written
     cached: float  # bytes, where what a kernel moves fits into the L2 cache
     cache_bytes: int
+    copy: float  # bytes, of copies, most of which change the dtype
+    copy_cached: float
     host_bus: float  # bytes between the card and pinned memory of the host
-    dequantise: float  # bytes read and written
+    dequantise: float  # bytes
+    quantise: float  # bytes
     optimizer_8bit: float  # bytes
-    attention: Mapping[str, tuple[float, float]]  # kind: operations, bytes; both take their time
+    attention: Mapping[
+        str, tuple[float, float]
+    ]  # kind: operations a second, and seconds of each launch beside
     attention_share: float  # of the matmul rate, for kinds that are not listed
     floor_seconds: float
+    gap_seconds: float  # between one kernel and the next
+    int8_unseen: float  # the seconds of a pass with LLM.int8 over those of the kernels that the tape tells of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +51,20 @@ class HostPace:
     backward_copy: float
     backward_other: float
     quantised: float  # more for each launch of bitsandbytes' library
+    optimizer: float  # a launch of the optimizer
     optimizer_8bit: float
     recomputed_non_reentrant: float  # more for each launch that checkpointing repeats
     recomputed_reentrant: float
     step: float  # once a step: the data, the trainer's own
+    overlap: (
+        float  # how sharply the slower of host and card decides: the exponent of the norm that joins them
+    )
+    overlap_int8: float  # where both wait for each other in every layer
+
+    def times(self, share: float) -> "HostPace":
+        """A host that takes so many times as long for everything."""
+        plain = {f.name: getattr(self, f.name) * share for f in fields(self)}
+        return HostPace(**plain | {"overlap": self.overlap, "overlap_int8": self.overlap_int8})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +74,10 @@ class PassTime:
     host_seconds: float
     card_seconds: float
 
-    def together(self, *, in_step: bool) -> float:
-        """Seconds of both; `in_step`: each waits for the other in every layer."""
-        if in_step:
-            return self.host_seconds + self.card_seconds
+    def together(self, overlap: float) -> float:
+        """Seconds of both: the larger one, and near a tie more; 1 would add them up."""
         high, low = sorted((self.host_seconds, self.card_seconds), reverse=True)
-        return float(high * (1 + (low / high) ** _SHARPNESS) ** (1 / _SHARPNESS)) if high else 0.0
+        return float(high * (1 + (low / high) ** overlap) ** (1 / overlap)) if high else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +98,35 @@ def step_time(
     checkpointing: str = "none",
 ) -> StepTime:
     """One step of so many micro-batches; `sized` is what `work.at_shape` gives."""
-    in_step = any(kernel.kind == "matmul.int8" for kernel in sized[FORWARD])
+    int8 = any(kernel.kind == "matmul.int8" for kernel in sized[FORWARD])
     hosts = host_seconds(sized, host, checkpointing)
     seconds, host_busy, card_busy = host.step, host.step, 0.0
     for phase, kernels in sized.items():
-        times = 1 if phase == OPTIMIZER else accumulation_steps
-        spent = PassTime(hosts[phase], sum(k.count * kernel_seconds(k, card) for k in kernels))
-        seconds += times * spent.together(in_step=in_step and phase != OPTIMIZER)
+        optimizes = phase == OPTIMIZER
+        times = 1 if optimizes else accumulation_steps
+        in_step = int8 and not optimizes
+        unseen = card.int8_unseen if in_step else 1.0
+        spent = PassTime(hosts[phase], unseen * card_seconds(kernels, card))
+        seconds += times * spent.together(host.overlap_int8 if in_step else host.overlap)
         host_busy += times * spent.host_seconds
         card_busy += times * spent.card_seconds
     return StepTime(seconds, host_busy, card_busy)
+
+
+def card_seconds(kernels: Sequence[Sized], card: CardPace) -> float:
+    """What all of them keep the card busy, with the gaps between them."""
+    return sum(k.count * (kernel_seconds(k, card) + card.gap_seconds) for k in kernels)
 
 
 def kernel_seconds(kernel: Sized, card: CardPace) -> float:
     """What one launch keeps the card busy."""
     kind, moved = kernel.kind, kernel.moved_bytes
     if kind.startswith("attention"):
-        rates = card.attention.get(kind)
-        if rates is None:
-            share = card.matmul_fp32 if kind.endswith("fp32") else card.matmul
-            rates = (share * card.attention_share, card.memory)
-        return card.floor_seconds + kernel.operations / rates[0] + moved / rates[1]
+        if kind in card.attention:
+            rate, beside = card.attention[kind]
+            return beside + kernel.operations / rate
+        rate = (card.matmul_fp32 if kind.endswith("fp32") else card.matmul) * card.attention_share
+        return card.floor_seconds + kernel.operations / rate + moved / card.memory
     if kind.startswith("matmul"):
         rate = {"matmul.fp32": card.matmul_fp32, "matmul.int8": card.matmul_int8}.get(kind, card.matmul)
         return card.floor_seconds + hypot(kernel.operations / rate, moved / card.memory)
@@ -114,12 +137,15 @@ def _moving(kind: str, moved_bytes: int, card: CardPace) -> float:
     special = {
         "host": card.host_bus,
         "dequantise": card.dequantise,
-        "quantise": card.dequantise,
+        "quantise": card.quantise,
         "optimizer": card.optimizer_8bit,
     }
     if kind in special:
         return special[kind]
-    return card.cached if moved_bytes <= card.cache_bytes else card.memory
+    cached = moved_bytes <= card.cache_bytes
+    if kind == "copy":
+        return card.copy_cached if cached else card.copy
+    return card.cached if cached else card.memory
 
 
 def host_seconds(
@@ -140,7 +166,7 @@ def host_seconds(
         + host.backward_copy * rest.copies
         + host.backward_other * rest.others
         + host.quantised * rest.quantised,
-        OPTIMIZER: host.backward_other * (optimizer.products + optimizer.copies + optimizer.others)
+        OPTIMIZER: host.optimizer * (optimizer.products + optimizer.copies + optimizer.others)
         + host.optimizer_8bit * optimizer.updates,
     }
 

@@ -1,7 +1,7 @@
-"""The fit of the host's constants and of the rate that a card keeps up, and how it does on models it has not seen."""
+"""The fit of the host's constants and of the rates that a card keeps up, and how it does on models it has not seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import log
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from advisor.replay.clock import HostPace, StepTime, step_time
+from bench.clock.card import fitted_rates, with_rates
 from bench.clock.timed import TimedRow
 
 _NAMES = tuple(f.name for f in fields(HostPace))
-_MATMUL = "matmul"
 _PRIOR = 0.05  # how much a constant may cost to move: those that few rows tell of stay
 _SCALE = 0.1  # errors beyond 10 % count linearly: hosts have bad moments
 _WIDEST = 8.0
@@ -22,6 +22,7 @@ _WIDEST = 8.0
 class Fit:
     """Constants as factors of those in `pace.toml`, and each machine's host beside the usual one."""
 
+    rates: dict[str, float]
     factors: dict[str, float]
     machines: dict[str, float]
 
@@ -32,11 +33,11 @@ class Fit:
     def spent(self, row: TimedRow) -> StepTime:
         """What the row's step keeps card and host busy."""
         machine = self.machines.get(row.environment, 1.0)
-        host, card = row.pace.host, row.pace.card
+        host = HostPace(**{name: getattr(row.pace.host, name) * self.factors[name] for name in _NAMES})
         return step_time(
             row.sized,
-            replace(card, matmul=card.matmul * self.factors[_MATMUL]),
-            HostPace(**{name: getattr(host, name) * self.factors[name] * machine for name in _NAMES}),
+            with_rates(row.pace.card, self.rates),
+            host.times(machine),
             accumulation_steps=row.config.accumulation_steps,
             checkpointing=row.config.checkpointing.value,
         )
@@ -45,12 +46,13 @@ class Fit:
 def fitted(rows: Sequence[TimedRow]) -> Fit:
     """The constants that foretell the rows best; the machine with most rows is the usual one."""
     machines = sorted({r.environment for r in rows}, key=lambda m: -sum(r.environment == m for r in rows))
-    keys = (*_NAMES, _MATMUL, *machines[1:])
+    keys = (*_NAMES, *machines[1:])
+    rates = fitted_rates(rows)
 
     def fit_of(values: Any) -> Fit:
         named = dict(zip(keys, map(float, values), strict=True))
-        factors = {name: named[name] for name in (*_NAMES, _MATMUL)}
-        return Fit(factors, {machine: named.get(machine, 1.0) for machine in machines})
+        factors = {name: named[name] for name in _NAMES}
+        return Fit(rates, factors, {machine: named.get(machine, 1.0) for machine in machines})
 
     def errors(values: Any) -> Any:
         fit = fit_of(values)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.clock.card import busy_error, scores
 from bench.clock.fit import Fit, errors_elsewhere, fitted
 from bench.clock.timed import TimedRow
 
@@ -19,9 +20,10 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
     fit = fitted(own)
     stored = [_error(row) for row in own]
     busy = [error for row, error in zip(own, elsewhere, strict=True) if _card_bound(row, fit)]
+    traced = [row for row in own if row.kernels]
     return {
         "scores": [
-            _score("own rows, constants as stored (fitted to the first 62 of them)", stored, own),
+            _score("own rows, constants as stored", stored, own),
             _score("own rows, fitted without the model's rows", elsewhere),
             *([_score("of these, rows that the card bounds", busy)] if busy else []),
             _score(
@@ -31,6 +33,12 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
             ),
         ],
         "rank_correlation": _ranks(own),
+        "kernels": [
+            {"group": name, "rows": rows, "share": round(share, 4), "error": round(error, 4)}
+            for name, rows, share, error in (scores(traced) if traced else ())
+        ],
+        "busy": [_score("busy seconds of a step", [busy_error(row) for row in traced])] if traced else [],
+        "rates": {name: round(value, 3) for name, value in fit.rates.items()},
         "factors": {name: round(value, 3) for name, value in fit.factors.items()},
         "machines": {name: round(value, 3) for name, value in fit.machines.items()},
         "worst": [
@@ -64,11 +72,33 @@ def markdown(made: dict[str, Any]) -> str:
         "|---|---|---|",
     ]
     lines += [f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} |" for r in made["rank_correlation"]]
+    lines += _kernels(made)
     lines += ["", "## Machines", "", "How long their hosts take beside the usual one:", ""]
     lines += [f"- {name}: {value:g} times" for name, value in made["machines"].items()]
     lines += ["", "## Farthest off", "", "| row | error |", "|---|---|"]
     lines += [f"| {row['row']} | {row['error']:+.1%} |" for row in made["worst"]]
     return "\n".join(lines) + "\n"
+
+
+def _kernels(made: dict[str, Any]) -> list[str]:
+    """What keeps the card busy, by CUDA's trace, beside the clock's."""
+    if not made["kernels"]:
+        return []
+    busy = made["busy"][0]
+    lines = [
+        "",
+        "## What keeps the card busy",
+        "",
+        f"By CUDA's own trace of one step in {busy['rows']} rows (`advisor bench --kernels`). The busy seconds of a step",
+        f"are {busy['median']:.1%} off in the median, and within {busy['p90']:.1%} in nine of ten rows.",
+        "",
+        "| kernels | rows | share of busy seconds | foretold less measured |",
+        "|---|---|---|---|",
+    ]
+    return [
+        *lines,
+        *(f"| {k['group']} | {k['rows']} | {k['share']:.1%} | {k['error']:+.1%} |" for k in made["kernels"]),
+    ]
 
 
 def _error(row: TimedRow) -> float:

@@ -1,7 +1,8 @@
 """Measured steps beside what the clock needs to foretell them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -9,7 +10,7 @@ from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.estimate import Estimator
 from advisor.pace import Pace
-from advisor.profiles.record import Measurement, Outcome
+from advisor.profiles.record import KernelTime, Measurement, Outcome
 from advisor.records import GpuSpec, Interval, TrainConfig
 from advisor.replay.work import Sized
 from bench.accuracy.published import read_published
@@ -28,6 +29,11 @@ class TimedRow:
     foretold: Interval
     pace: Pace
     sized: dict[str, list[Sized]]
+    kernels: Mapping[str, float] = field(default_factory=dict)  # traced seconds by group; empty: not traced
+
+
+# The clock tells fewer kinds apart than names of kernels do: all of these only move bytes.
+_MOVING = ("elementwise", "reduce", "index", "loss", "other", "optimizer")
 
 
 def timed_rows(rows: Iterable[Measurement], estimator: Estimator) -> list[TimedRow]:
@@ -76,4 +82,13 @@ def _timed(row: Measurement, estimator: Estimator) -> TimedRow:
         foretold=estimator.step_seconds(model, row.config, gpu),
         pace=estimator.pace(gpu),
         sized=estimator.sized_kernels(model, row.config, gpu),
+        kernels=_groups(row.kernels or {}),
     )
+
+
+def _groups(kernels: Mapping[str, KernelTime]) -> dict[str, float]:
+    """Seconds by the groups that the clock knows."""
+    found: dict[str, float] = defaultdict(float)
+    for name, spent in kernels.items():
+        found["elementwise" if name in _MOVING else name] += spent.seconds
+    return dict(found)
