@@ -79,7 +79,8 @@ def measure(
 ) -> dict[str, Any]:
     """The figures of one request and how it ended; `events` takes the allocator's own history.
 
-    `make` puts together another trainer than the runner's own session. A full card, a library that can't and any other failure are outcomes, not errors.
+    `make` puts together another trainer than the runner's own session. A full card, a library that can't and any
+    other failure are outcomes, not errors.
     """
     facts, config, cap_bytes, steps = asked_for(row)
     sensors = CardSensors.open(None) if device.type == "cuda" else None
