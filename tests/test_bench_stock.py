@@ -71,7 +71,7 @@ def test_stock_stops_at_the_first_that_runs_and_a_second_call_measures_nothing(t
     asked = []
 
     class Pool:
-        def __init__(self, command=None):
+        def __init__(self, command=None, **_):
             self.stock = command is not None
 
         def measure(self, request):

@@ -67,7 +67,7 @@ def measure(
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # trl refuses several cards in one process
     done = read(output) if output.exists() else []
     ends = None if budget is None else monotonic() + parse_seconds(budget)
-    pools = {STOCK: WorkerPool(_STOCK_WORKER), OURS: WorkerPool()}
+    pools = {STOCK: WorkerPool(_STOCK_WORKER, standby=0, threads=4), OURS: WorkerPool(threads=4)}
     try:
         for row in read(rows):
             if (case and row["case"] not in case) or _is_done(row, done):
