@@ -10,9 +10,12 @@ from train_parts import plan_for, run, texts, write_rows
 
 from advisor.catalog.models import find_model
 from advisor.demo import MODEL_FOLDER
+from advisor.profiles.record import NO_BENCHMARK
 from advisor.profiles.store import read_rows
 from advisor.records import Loss
 from advisor.train.learn import learn
+from bench.request import BENCHMARK_VERSION, Request
+from bench.session import left_to_do
 
 SECRETS = {
     "HF_TOKEN": "hf_oneSecretOfMine",
@@ -66,11 +69,22 @@ def test_a_run_on_a_card_is_a_row(folder):
     (row,), said = learned(folder, made)
 
     assert (row.card, row.model, row.config) == ("h200", "llama-3.2-1b", made.planned.config)
+    assert row.benchmark_version == NO_BENCHMARK
     assert (row.peak_allocated_bytes, row.peak_reserved_bytes, row.peak_device_bytes) == tuple(PEAKS.values())
     assert row.phases.keys() == {"forward", "first-step"}
     assert row.timed_seconds == (0.25, 0.25)
     assert row.id in said
     assert "--no-learn" in said
+
+
+def test_what_a_run_left_is_measured_by_the_bench_all_the_same(folder):
+    """Its weights and data were the user's: a sweep goes on as if the row were not there, and its own counts."""
+    (row,), _ = learned(folder, ready())
+    request = Request(model=find_model(row.model)[0], config=row.config)
+    own = replace(row, benchmark_version=BENCHMARK_VERSION)
+
+    assert left_to_do([request], [row], find_cap=False) == [request]
+    assert left_to_do([request], [row, own], find_cap=False) == []
 
 
 def test_on_a_shared_card_what_nvml_tells_is_left_out(folder):
