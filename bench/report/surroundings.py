@@ -132,7 +132,7 @@ def _environments(card: CardRows) -> Table:
     lines.append(("usable memory, by the catalog", [usable] * len(flat)))
     return Table(
         name="environments",
-        caption="Each environment that rows come from.",
+        caption="Each environment that rows come from; its name ends in six digits of the fingerprint, the SHA-256 of its facts.",
         columns=(Column(title="Fact"), *(Column(title=name) for name in flat)),
         groups=only(tuple((text(key), *(text(value) for value in values)) for key, values in lines)),
     )
