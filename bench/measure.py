@@ -11,10 +11,11 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -43,6 +44,16 @@ _UNSUPPORTED = (
 )
 
 
+class Trains(Protocol):
+    """Whatever is measured: a model on a device, ready for its steps."""
+
+    def train(self) -> None:
+        """Run the steps; the meter is told of each."""
+
+
+Make = Callable[[dict[str, Any], TrainConfig, int, Meter, str], Trains]  # facts, config, steps, meter, folder
+
+
 @dataclass(slots=True)
 class _Timed:
     """Reads clocks and power from the end of the warm-up to the end of training."""
@@ -63,10 +74,13 @@ class _Timed:
         return {"clocks": clocks and asdict(clocks), "power": power and asdict(power)}
 
 
-def measure(row: dict[str, Any], device: torch.device, events: Path | None = None) -> dict[str, Any]:
+def measure(
+    row: dict[str, Any], device: torch.device, events: Path | None = None, *, make: Make | None = None
+) -> dict[str, Any]:
     """The figures of one request and how it ended; `events` takes the allocator's own history.
 
-    A full card, a library that can't and any other failure are outcomes, not errors.
+    `make` puts together another trainer than the runner's own session. A full card, a library that can't and any
+    other failure are outcomes, not errors.
     """
     facts, config, cap_bytes, steps = asked_for(row)
     sensors = CardSensors.open(None) if device.type == "cuda" else None
@@ -81,7 +95,8 @@ def measure(row: dict[str, Any], device: torch.device, events: Path | None = Non
             enabled="all", context=None, stacks="python", max_entries=2_000_000
         )
     began = time.perf_counter()
-    outcome, reason, figures = _measured(facts, config, steps, meter, timed, trace=bool(row.get("kernels")))
+    trace = bool(row.get("kernels"))
+    outcome, reason, figures = _measured(facts, config, steps, meter, timed, make or _session, trace=trace)
     if events is not None:
         _save_events(events)
     return {
@@ -99,20 +114,28 @@ def measure(row: dict[str, Any], device: torch.device, events: Path | None = Non
 
 
 def _measured(  # noqa: PLR0913 - what is measured, and with what
-    facts: dict[str, Any], config: TrainConfig, steps: int, meter: Meter, timed: _Timed, *, trace: bool
+    facts: dict[str, Any],
+    config: TrainConfig,
+    steps: int,
+    meter: Meter,
+    timed: _Timed,
+    make: Make,
+    *,
+    trace: bool,
 ) -> tuple[Outcome, str, dict[str, Any]]:
     figures: dict[str, Any] = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            session = _session(facts, config, steps, meter, folder)
+            session = make(facts, config, steps, meter, folder)
             session.train()
             timed.close()
             meter.finish()
             figures = measured_figures(meter)
-            _further_phases(session, meter, Path(folder))
+            if isinstance(session, Session):
+                _further_phases(session, meter, Path(folder))
             peaks = {name: peak.to_json() for name, peak in (*meter.phases.items(), *meter.steps.items())}
             figures |= {"phases": peaks, "host_pace_seconds": host_pace_seconds(meter.device)}
-            if trace:
+            if trace and isinstance(session, Session):
                 figures["kernels"] = kernels_of_a_step(session, meter)
     except Exception as error:  # noqa: BLE001 - a failed row is a row
         outcome, reason = _told(error)

@@ -28,12 +28,27 @@ def probe_view(probe: Probe) -> RenderableType:
     return Group(*parts)
 
 
+def memory_facts(probe: Probe) -> Iterator[tuple[str, int | None]]:
+    """What lies on the card beside the allocator's blocks, and what cuBLAS keeps in them, by name."""
+    for key, name in _MEMORY.items():
+        yield name, probe.facts.get(key)
+    for name, size in probe.facts.get("cublas_workspace_bytes", {}).items():
+        yield f"cuBLAS workspace, {name.replace('_', ' ')}", size
+    for name, size in probe.facts.get("module_bytes", {}).items():
+        yield f"loaded by {name.replace('_', ' ')}", size
+
+
+def computes(kernel: ProbedKernel) -> bool:
+    """Whether it is judged by its operations, not by the bytes that it moves."""
+    return kernel.flops > _FEW_FLOPS_A_BYTE * kernel.bytes
+
+
 def rate(kernel: ProbedKernel) -> str:
     """The median's rate: TFLOP/s where it computes, GB/s where it moves memory, else the time of a call."""
     seconds = kernel.median_seconds
     if seconds is None:
         return "-"
-    if kernel.flops > _FEW_FLOPS_A_BYTE * kernel.bytes:
+    if computes(kernel):
         return f"{kernel.flops / seconds / 1e12:,.1f} TFLOP/s"
     if kernel.bytes:
         return f"{kernel.bytes / seconds / 1e9:,.0f} GB/s"
@@ -42,13 +57,8 @@ def rate(kernel: ProbedKernel) -> str:
 
 def _memory(probe: Probe) -> Table:
     table = _grid("", "MiB")
-    for key, name in _MEMORY.items():
-        size = probe.facts.get(key)
+    for name, size in memory_facts(probe):
         table.add_row(name, "-" if size is None else mib(size))
-    for name, size in probe.facts.get("cublas_workspace_bytes", {}).items():
-        table.add_row(f"cuBLAS workspace, {name.replace('_', ' ')}", mib(size))
-    for name, size in probe.facts.get("module_bytes", {}).items():
-        table.add_row(f"loaded by {name.replace('_', ' ')}", mib(size))
     return table
 
 
@@ -78,7 +88,7 @@ def _best(kernels: Iterable[ProbedKernel]) -> Iterator[ProbedKernel]:
 
 def _speed(kernel: ProbedKernel) -> float:
     """Work a second: what the kernel is judged by."""
-    work = kernel.flops if kernel.flops > _FEW_FLOPS_A_BYTE * kernel.bytes else kernel.bytes
+    work = kernel.flops if computes(kernel) else kernel.bytes
     return (work or 1) / (kernel.median_seconds or 1)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from advisor.profiles.environments import environment_folder
-from advisor.profiles.record import Measurement, Outcome
+from advisor.profiles.record import NO_BENCHMARK, Measurement, Outcome
 from advisor.profiles.row import measurement_to_row
 from advisor.profiles.store import append_row, read_rows
 from advisor.records import GpuSpec
@@ -66,11 +66,12 @@ def open_bench(folder: Path, *, allow_shared: bool) -> Bench:
 
 
 def left_to_do(requests: Iterable[Request], known: Iterable[Measurement], *, find_cap: bool) -> list[Request]:
-    """What has no row yet that says how it ended; a failed worker is tried again."""
+    """What has no row yet that says how it ended; a failed worker is tried again, and what a run left does not count."""
     done = {
         (row.model, row.config, row.cap_bytes)
         for row in known
         if row.outcome is not Outcome.FAILED
+        and row.benchmark_version != NO_BENCHMARK
         and (not find_cap or row.smallest_cap is not None or row.outcome is not Outcome.OK)
     }
     return [request for request in requests if request.key not in done]

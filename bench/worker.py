@@ -10,6 +10,7 @@ card before the request comes; a worker whose imports do says so, and is not kep
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 
@@ -51,15 +52,20 @@ def _import_ahead() -> bool:
 
 
 def main() -> None:
-    """One measurement."""
-    out = _protocol()
+    """One measurement, or the facts."""
     if "--facts" in sys.argv:
-        print(json.dumps(_facts()), file=out, flush=True)
+        print(json.dumps(_facts()), file=_protocol(), flush=True)
         return
+    serve(_answer)
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Import, say so, answer one request, end."""
+    out = _protocol()
     print(json.dumps({"holds_context": _import_ahead()}), file=out, flush=True)
     line = sys.stdin.readline()
     if line.strip():
-        print(json.dumps(_answer(json.loads(line))), file=out, flush=True)
+        print(json.dumps(answer(json.loads(line))), file=out, flush=True)
     # The row is out: tearing down torch and the card takes seconds, and nothing is left to save.
     out.flush()
     os._exit(0)

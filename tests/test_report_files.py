@@ -11,6 +11,7 @@ from advisor.commands.report import report
 from advisor.errors import AdvisorError, ExitCode
 from advisor.profiles.environments import read_environment
 from advisor.profiles.folders import profiles_folder
+from advisor.profiles.probe import read_probes
 from advisor.profiles.store import read_rows
 from bench.accuracy.document import from_json
 from bench.report.build import texts
@@ -34,7 +35,8 @@ def cards(shipped):
     for slug, rows in shipped.items():
         names = {row.environment for row in rows}
         environments = {name: read_environment(profiles_folder(), slug, name) for name in names}
-        made[slug] = card_rows(slug, rows, told.of(own=True).compared, environments)
+        probes = read_probes(profiles_folder(), card=slug)
+        made[slug] = card_rows(slug, rows, told.of(own=True).compared, environments, probes)
     return made
 
 

@@ -1,5 +1,7 @@
 """On a real card: what a run measures there, and that evaluating first does not disturb it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from train_parts import plan_for, run, texts, write_rows
@@ -7,6 +9,7 @@ from train_parts import plan_for, run, texts, write_rows
 from advisor.demo import HELDOUT_FILE, MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
 from advisor.records import Precision
+from advisor.train.card import release_cache
 from advisor.train.keeper import Keeper
 
 pytestmark = [
@@ -14,40 +17,47 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA card"),
 ]
 PLAN = plan_for(MODEL_FOLDER, precision=Precision.NF4, micro_batch=8, sequence_length=256)
+STEPS = 5
+_SEGMENT_BYTES = 20 << 20  # what torch's allocator takes from the card at least, for more than 1 MiB
 
 
-@pytest.fixture
-def data(tmp_path):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
     """So few examples that none is held out unasked."""
-    return write_rows(tmp_path / "train.jsonl", texts(19))
+    return write_rows(tmp_path_factory.mktemp("card") / "train.jsonl", texts(19))
 
 
-def test_evaluating_first_does_not_disturb_the_measured_peaks(tmp_path, data):
-    """The training allocates as if nobody had evaluated; the evaluation's memory is its own phase's."""
-    torch.cuda.empty_cache()
-    alone = run(PLAN, tmp_path / "alone", data, MODEL_FOLDER).measured
-    torch.cuda.empty_cache()
-    both = run(PLAN, tmp_path / "both", data, MODEL_FOLDER, evaluation_data=HELDOUT_FILE).measured
-
-    for phase in ("load", "forward", "backward", "optimizer"):
-        # The card's own figure also holds what libraries loaded meanwhile, and the second run finds that there.
-        peaks = [
-            {k: v for k, v in run["phases"][phase].items() if "device" not in k} for run in (alone, both)
-        ]
-        assert peaks[0] == peaks[1]
-    assert 0 < alone["static_bytes"] == both["static_bytes"]
-    assert "evaluate" in both["phases"]
-    assert both["peak_device_bytes"] > both["peak_reserved_bytes"] >= both["peak_allocated_bytes"]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """The plan on the whole card, as most tests compare with it."""
+    return run(PLAN, tmp_path_factory.mktemp("whole") / "out", data, MODEL_FOLDER, max_steps=STEPS)
 
 
-@pytest.fixture
-def whole_card():
-    """A cap is the process's: it is taken off again."""
+@pytest.fixture(autouse=True)
+def _clean_card(whole):
+    """No test sees what another left on the card, nor its cap, which is the process's."""
+    release_cache(torch.device("cuda", 0))
     yield
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-@pytest.mark.usefixtures("whole_card")
+def test_evaluating_first_does_not_disturb_the_measured_peaks(tmp_path, data, whole):
+    """The training allocates as if nobody had evaluated; the evaluation's memory is its own phase's."""
+    alone = whole.measured
+    both = run(
+        PLAN, tmp_path / "both", data, MODEL_FOLDER, max_steps=STEPS, evaluation_data=HELDOUT_FILE
+    ).measured
+
+    for phase in ("load", "forward", "backward", "optimizer"):
+        one, other = alone["phases"][phase], both["phases"][phase]
+        assert one["peak_allocated_bytes"] == other["peak_allocated_bytes"]
+        # Where the driver puts a segment is its own affair, and so is how the last one is filled.
+        assert one["peak_reserved_bytes"] == pytest.approx(other["peak_reserved_bytes"], abs=_SEGMENT_BYTES)
+    assert 0 < alone["static_bytes"] == both["static_bytes"]
+    assert both["phases"]["evaluate"]["peak_allocated_bytes"] > both["static_bytes"] + _SEGMENT_BYTES
+    assert both["peak_device_bytes"] > both["peak_reserved_bytes"] >= both["peak_allocated_bytes"]
+
+
 def test_a_card_too_small_is_an_answer(tmp_path, data):
     """An emulated card on which nothing runs, and the error says of what."""
     with pytest.raises(AdvisorError, match="ran out of memory") as caught:
@@ -57,15 +67,13 @@ def test_a_card_too_small_is_an_answer(tmp_path, data):
     assert ExitCode.NO is caught.value.exit_code
 
 
-@pytest.mark.usefixtures("whole_card")
-def test_memory_that_really_runs_out_is_fallen_back_from(tmp_path, data):
+def test_memory_that_really_runs_out_is_fallen_back_from(tmp_path, data, whole):
     """The allocator's own error, in the rehearsal: the run ends with less at a time, and little is off."""
-    whole = run(PLAN, tmp_path / "whole", data, MODEL_FOLDER)
     cap = (
         whole.measured["static_bytes"]
         + (whole.measured["peak_allocated_bytes"] - whole.measured["static_bytes"]) // 2
     )
-    fell = run(PLAN, tmp_path / "fell", data, MODEL_FOLDER, cap_bytes=cap, guard=False)
+    fell = run(PLAN, tmp_path / "fell", data, MODEL_FOLDER, max_steps=STEPS, cap_bytes=cap, guard=False)
 
     assert fell.changes
     assert all(change["during"] == "rehearsal" for change in fell.changes)
@@ -75,10 +83,8 @@ def test_memory_that_really_runs_out_is_fallen_back_from(tmp_path, data):
     assert fell.learned.losses == pytest.approx(whole.learned.losses, rel=2e-2)
 
 
-@pytest.mark.usefixtures("whole_card")
-def test_memory_that_others_take_on_the_way_is_fallen_back_from(tmp_path, data, monkeypatch):
+def test_memory_that_others_take_on_the_way_is_fallen_back_from(tmp_path, data, whole, monkeypatch):
     """Another tenant comes after the second step; the third is done again with less, from where it was."""
-    whole = run(PLAN, tmp_path / "whole", data, MODEL_FOLDER, max_steps=5)
     tenant = []
     plain = Keeper.on_step_end
 
@@ -88,29 +94,27 @@ def test_memory_that_others_take_on_the_way_is_fallen_back_from(tmp_path, data, 
             torch.cuda.empty_cache()
             room = whole.measured["peak_reserved_bytes"] - torch.cuda.memory_reserved()
             torch.cuda.set_per_process_memory_fraction(
-                (torch.cuda.memory_reserved() + room // 2) / torch.cuda.get_device_properties(0).total_memory
+                (torch.cuda.memory_reserved() + room // 3) / torch.cuda.get_device_properties(0).total_memory
             )
             tenant.append(1)
 
     monkeypatch.setattr(Keeper, "on_step_end", comes)
-    fell = run(PLAN, tmp_path / "fell", data, MODEL_FOLDER, max_steps=5)
+    fell = run(PLAN, tmp_path / "fell", data, MODEL_FOLDER, max_steps=STEPS)
 
     first = fell.changes[0]
     assert (first["during"], first["at_step"], first["from_step"]) == ("training", 3, 2)
-    assert len(fell.learned.losses) == 5
+    assert len(fell.learned.losses) == STEPS
     assert fell.learned.losses == pytest.approx(whole.learned.losses, rel=2e-2)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_torch_fused", "paged_adamw_8bit"])
-def test_the_rehearsal_peaks_as_the_run_does(tmp_path, data, optimizer):
+@pytest.mark.parametrize("optimizer", [PLAN.config.optimizer, "paged_adamw_8bit"])
+def test_the_rehearsal_peaks_as_the_run_does(tmp_path, data, whole, optimizer):
     """And leaves the run's own peaks and losses as they are without it."""
-    planned = plan_for(
-        MODEL_FOLDER, precision=Precision.NF4, micro_batch=8, sequence_length=256, optimizer=optimizer
-    )
-    torch.cuda.empty_cache()
-    with_it = run(planned, tmp_path / "with", data, MODEL_FOLDER)
-    torch.cuda.empty_cache()
-    without = run(planned, tmp_path / "without", data, MODEL_FOLDER, rehearse=False)
+    planned = replace(PLAN, config=replace(PLAN.config, optimizer=optimizer))
+    asked = {"data": data, "model": MODEL_FOLDER, "max_steps": STEPS}
+    with_it = whole if planned == PLAN else run(planned, tmp_path / "with", **asked)
+    release_cache(torch.device("cuda", 0))
+    without = run(planned, tmp_path / "without", **asked, rehearse=False)
 
     for phase in ("forward", "backward"):
         assert with_it.measured["phases"][phase]["peak_allocated_bytes"] == pytest.approx(

@@ -6,13 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 from profile_parts import FACTS
-from train_parts import plan_for, run, texts, write_rows
+from train_parts import one_thread, plan_for, texts, write_rows
 
 from advisor.catalog.models import find_model
 from advisor.demo import MODEL_FOLDER
+from advisor.profiles.record import NO_BENCHMARK
 from advisor.profiles.store import read_rows
 from advisor.records import Loss
 from advisor.train.learn import learn
+from advisor.train.request import RunRequest
+from advisor.train.run import run_plan
+from bench.request import BENCHMARK_VERSION, Request
+from bench.session import left_to_do
 
 SECRETS = {
     "HF_TOKEN": "hf_oneSecretOfMine",
@@ -66,11 +71,22 @@ def test_a_run_on_a_card_is_a_row(folder):
     (row,), said = learned(folder, made)
 
     assert (row.card, row.model, row.config) == ("h200", "llama-3.2-1b", made.planned.config)
+    assert row.benchmark_version == NO_BENCHMARK
     assert (row.peak_allocated_bytes, row.peak_reserved_bytes, row.peak_device_bytes) == tuple(PEAKS.values())
     assert row.phases.keys() == {"forward", "first-step"}
     assert row.timed_seconds == (0.25, 0.25)
     assert row.id in said
     assert "--no-learn" in said
+
+
+def test_what_a_run_left_is_measured_by_the_bench_all_the_same(folder):
+    """Its weights and data were the user's: a sweep goes on as if the row were not there, and its own counts."""
+    (row,), _ = learned(folder, ready())
+    request = Request(model=find_model(row.model)[0], config=row.config)
+    own = replace(row, benchmark_version=BENCHMARK_VERSION)
+
+    assert left_to_do([request], [row], find_cap=False) == [request]
+    assert left_to_do([request], [row, own], find_cap=False) == []
 
 
 def test_on_a_shared_card_what_nvml_tells_is_left_out(folder):
@@ -124,17 +140,22 @@ def test_a_store_that_can_not_be_written_does_not_fail_a_run_that_is_over(folder
     assert said[0].startswith("WARNING: not kept in the profiles")
 
 
-def test_no_secret_of_the_environment_is_written_anywhere(tmp_path, folder, monkeypatch):
-    """Not into run.json, the adapter, a checkpoint or a row; and what is pickled is loaded as data alone."""
+def test_no_secret_of_the_environment_is_written_anywhere(tmp_path, folder, monkeypatch, capfd):
+    """Not into run.json, the adapter, a checkpoint, a row or what is printed; and what is pickled is loaded as data alone."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     data = write_rows(tmp_path / "train.jsonl", texts(60))
-    run(plan_for(MODEL_FOLDER), tmp_path / "out", data, MODEL_FOLDER, save_steps=1)
+    asked = {"data": data, "model": str(MODEL_FOLDER), "max_steps": 3, "save_steps": 1}
+    with one_thread():
+        run_plan(plan_for(MODEL_FOLDER), RunRequest(output=tmp_path / "out", **asked))
     learned(folder, ready())
+    printed = "".join(capfd.readouterr())
     files = [path for place in (tmp_path / "out", folder) for path in place.rglob("*") if path.is_file()]
 
     assert {"run.json", "manifest.json", "optimizer.pt", "environment.json"} <= {path.name for path in files}
     assert not [path.name for path in files if path.name == "training_args.bin"]
+    assert "rehearsed on the longest batch" in printed
+    assert not [name for name, value in SECRETS.items() if value in printed]
     for path in files:
         content = path.read_bytes()
         assert not [name for name, value in SECRETS.items() if value.encode() in content], path.name

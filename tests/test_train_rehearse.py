@@ -82,9 +82,15 @@ def test_the_longest_batch_is_the_one_with_most_tokens_that_count():
 
 
 def test_the_rehearsal_is_told_beside_the_plan(tiny):
-    """Loudly where it took more than the plan's range."""
+    """By phase where the plan has one; loudly where it took more than the plan's range."""
     planned = plan_for(tiny)
     figures = {"peak_allocated_bytes": 200_000_000, "peak_reserved_bytes": 255_000_000, "step_seconds": [0.5]}
+    figures |= {
+        "phases": {
+            "forward": {"peak_allocated_bytes": 180_000_000},
+            "backward": {"peak_allocated_bytes": 200_000_000},
+        }
+    }
     told = compared(figures, planned, planned.config)
     more = compared(figures | {"peak_reserved_bytes": 300_000_000}, planned, planned.config)
     other = compared(figures, planned, TrainConfig())
@@ -93,7 +99,7 @@ def test_the_rehearsal_is_told_beside_the_plan(tiny):
     assert 255_000_000 < high < 300_000_000
     assert told == (
         "rehearsed on the longest batch: 0.19 GiB allocated, predicted 0.19 GiB; "
-        "0.24 GiB reserved, predicted 0.23 GiB"
+        "0.24 GiB reserved, predicted 0.23 GiB; in forward 0.17 GiB, predicted 0.19 GiB"
     )
     assert more.startswith("WARNING: more than predicted: ")
     assert "predicted" not in other  # the plan says nothing of it

@@ -86,6 +86,17 @@ def test_a_figure_outside_of_its_range_is_told(tmp_path):
     assert "peak reserved" in [row.label for row in made.outside]
 
 
+@pytest.mark.parametrize("phases", [5, "forward", [7, None], [{"phase": "forward"}], [{"phase": [], "x": 1}]])
+def test_phases_that_a_plan_says_amiss_are_unknown(phases):
+    """A plan is hostile until it has been read, and a run that ended well must not fail in its last table."""
+    document = report_to_json(report())
+    document["predicted"] = document["predicted"] | {"phases": phases}
+    rows = {row.label: row for row in comparisons(document)}
+
+    assert rows["  in forward"].predicted is None
+    assert rows["  in forward"].measured is not None
+
+
 def test_after_a_fallback_nothing_is_compared(tmp_path):
     """The plan predicted another configuration; what happened is told."""
     document = report_to_json(report()) | {"fallbacks": [{"text": "step 3 ran out of memory"}]}

@@ -29,6 +29,7 @@ def report(
     """Write what was measured on each card, beside what is predicted: Markdown, and one HTML page."""
     from advisor.profiles.environments import read_environment
     from advisor.profiles.folders import user_profiles_folder
+    from advisor.profiles.probe import read_probes
     from advisor.profiles.store import read_rows
     from bench.report.build import texts
     from bench.report.reading import by_card, card_rows
@@ -39,7 +40,7 @@ def report(
     for slug in _wanted(card, list(cards), folder):
         rows = cards[slug]
         environments = {row.environment: read_environment(folder, slug, row.environment) for row in rows}
-        made = card_rows(slug, rows, _compared(slug, rows), environments)
+        made = card_rows(slug, rows, _compared(slug, rows), environments, read_probes(folder, card=slug))
         for path in write_report(texts(made), output / slug):
             out.print(str(path), markup=False, soft_wrap=True)
 

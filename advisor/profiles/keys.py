@@ -90,7 +90,7 @@ _NAMED: Keys = {
     "config": _OBJECT,
     "outcome": (lambda value: value in tuple(Outcome), "one of " + ", ".join(Outcome)),
     "reason": _TEXT,
-    "benchmark_version": (lambda value: is_integer(value, 1, 1000), "a whole number from 1 to 1000"),
+    "benchmark_version": (lambda value: is_integer(value, 0, 1000), "a whole number up to 1000"),
     "measured_at": (_is_time, "a time such as 2026-11-24T21:35:00Z"),
     "provenance": (lambda value: value in _PROVENANCES, " or ".join(_PROVENANCES)),
     "cap_bytes": (_or_null(lambda value: is_integer(value, 1)), "null, or a whole number of bytes"),

@@ -6,6 +6,8 @@ from statistics import median
 
 from advisor.records import TrainConfig
 
+NO_BENCHMARK = 0  # the benchmark_version of a row that a run left: nobody set it up to be measured
+
 
 class Outcome(StrEnum):
     """How a measurement ended; every one of them is a row."""
@@ -71,7 +73,7 @@ class Measurement:
     config: TrainConfig
     outcome: Outcome
     reason: str  # empty where the outcome is ok
-    benchmark_version: int
+    benchmark_version: int  # the bench's way of measuring; NO_BENCHMARK: a run's
     measured_at: str  # UTC, ISO 8601
     provenance: str  # collected: by this project; contributed: merged from someone else
     cap_bytes: int | None  # what the allocator was allowed; None: the whole card

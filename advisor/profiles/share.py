@@ -178,7 +178,7 @@ def _row(value: Any, environments: Environments) -> tuple[Place, dict[str, Any]]
         raise ValueError(f"schema = {shown(told.get('schema'))}, expected {SCHEMA}")
     row = upgraded(told)
     check_row(row)
-    if row["benchmark_version"] > 1 and row["id"] != row_id(place, row):  # the first had another formula
+    if row["benchmark_version"] != 1 and row["id"] != row_id(place, row):  # the first had another formula
         raise ValueError(
             f"id = {row['id']}, but what the row says gives {row_id(place, row)}: it was changed"
         )

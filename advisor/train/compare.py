@@ -62,7 +62,7 @@ def comparisons(document: dict[str, Any]) -> tuple[Comparison, ...]:
         for key, label in _REHEARSED
         if rehearsed.get(key) is not None
     ]
-    rows += _phases(predicted, measured)
+    rows += phase_peaks(predicted, measured)
     usual = measured["step_seconds"][1:] or measured["step_seconds"]
     step, speed = predicted.get("step_seconds"), predicted.get("tokens_per_second")
     rows += [
@@ -124,8 +124,11 @@ def summary_lines(document: dict[str, Any]) -> Iterator[str]:
         yield f"Saved: {document['saved']}/ in the output folder."
 
 
-def _phases(predicted: dict[str, Any], measured: dict[str, Any]) -> Iterator[Comparison]:
-    planned = {row["phase"]: row["peak_allocated_bytes"] for row in predicted.get("phases") or ()}
+def phase_peaks(predicted: dict[str, Any], measured: dict[str, Any]) -> Iterator[Comparison]:
+    """The allocated peak of each phase, as planned and as measured; what a plan says amiss is unknown."""
+    said = predicted.get("phases")
+    rows = [row for row in said if isinstance(row, dict)] if isinstance(said, list) else []
+    planned = {str(row.get("phase")): _number(row.get("peak_allocated_bytes")) for row in rows}
     found = {name: peaks["peak_allocated_bytes"] for name, peaks in measured["phases"].items()}
     for name in (phase.value for phase in Phase if phase in planned.keys() | found.keys()):
         yield Comparison(

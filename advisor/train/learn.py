@@ -11,15 +11,13 @@ from advisor.catalog.models import all_models
 from advisor.errors import AdvisorError
 from advisor.profiles.environments import environment_folder
 from advisor.profiles.folders import user_profiles_folder
-from advisor.profiles.record import Measurement, Outcome, PhasePeaks
+from advisor.profiles.record import NO_BENCHMARK, Measurement, Outcome, PhasePeaks
 from advisor.profiles.row import measurement_to_row
 from advisor.profiles.store import append_row
 from advisor.records import Loss
 from advisor.train.attempt import Finished
 from advisor.train.prepare import Ready
 
-# Of bench's ways of measuring the one that a run takes, too: phases, and the first step kept apart.
-BENCHMARK_VERSION = 2
 _WARMUP_STEPS = 1
 _MOST_STEPS = 1000  # step times in a row: more tell nothing more
 _NOT_OF_THE_ENVIRONMENT = ("allocator_settings",)  # it changes from row to row, and is in the row
@@ -84,7 +82,7 @@ def _row(ready: Ready, ended: Finished, facts: dict[str, Any], place: tuple[str,
         config=ready.planned.config,
         outcome=Outcome.OK,
         reason="",
-        benchmark_version=BENCHMARK_VERSION,
+        benchmark_version=NO_BENCHMARK,
         measured_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         provenance="collected",
         cap_bytes=ready.request.cap_bytes,

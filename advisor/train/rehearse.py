@@ -15,6 +15,7 @@ from advisor.plan.document import PlannedRun
 from advisor.records import TrainConfig
 from advisor.step.labels import IGNORED
 from advisor.train.card import release_cache
+from advisor.train.compare import phase_peaks
 from advisor.train.meter import Meter, measured_figures
 from advisor.units import gib
 
@@ -76,7 +77,7 @@ def longest_blocks(blocks: Dataset, micro_batch: int, accumulation_steps: int) -
 
 
 def compared(figures: dict[str, Any], planned: PlannedRun, config: TrainConfig) -> str:
-    """The rehearsal's peaks beside the plan's, which predicts its own config alone; for people."""
+    """The rehearsal's peaks, over all and by phase, beside the plan's, which predicts its own config alone; for people."""
     slowest = max(figures["step_seconds"])
     if figures["peak_reserved_bytes"] is None:
         return (
@@ -91,6 +92,11 @@ def compared(figures: dict[str, Any], planned: PlannedRun, config: TrainConfig) 
         parts.append(f"{gib(figures[key])} {word}{told}")
         if figures[key] > predicted.get("high", figures[key]):
             beyond = "WARNING: more than predicted: "
+    parts += [
+        f"{row.label.strip()} {gib(row.measured)}, predicted {gib(row.predicted)}"
+        for row in phase_peaks(estimate, figures)
+        if row.measured is not None and row.predicted is not None
+    ]
     return f"{beyond}rehearsed on the longest batch: {'; '.join(parts)}"
 
 

@@ -7,6 +7,7 @@ from bench.accuracy.causes import cause
 from bench.accuracy.claims import ROOM, claims_kept, is_wrong
 from bench.accuracy.compared import GROUPS, OWN, Accuracy, Compared, Figure, Verdict
 from bench.accuracy.groups import OTHERS, Summary, by_phase, counted, grouped, spread, summaries
+from bench.markdown import table as _table
 
 OFF = 0.02  # rows off by more are listed with their cause
 _FIGURES = ("figure", "mean of absolute errors", "median", "worst under", "worst over", "in range")
@@ -152,11 +153,6 @@ def _group_table(by: str, found: Sequence[Summary]) -> str:
 def _cells(s: Summary) -> tuple[str, ...]:
     errors = (s.mean_absolute, s.median_absolute, s.worst_under, s.worst_over)
     return (s.figure, *(f"{e:.2%}" for e in errors), "" if s.covered is None else f"{s.covered:.0%}")
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    head, *body = ("| " + " | ".join(row) + " |" for row in (header, *lines))
-    return "\n".join((head, "|---" * len(header) + "|", *body))
 
 
 def _bullets(lines: Iterable[str]) -> str:

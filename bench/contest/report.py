@@ -7,10 +7,12 @@ from typing import Any
 from advisor.profiles.record import Measurement, Outcome
 from advisor.units import gib
 from bench.contest.judge import Field, Verdict
+from bench.markdown import table
 from bench.request import Request, label
 
 SCHEMA = 1
 Judged = tuple[Field, tuple[Verdict, ...]]
+_HEADER = ("card", "model", "cap", "rows (ran)", "goal", "plan", "tokens/s", "best found", "share", "place")
 _SHOWN = 5  # rows of a field, the fastest ones
 
 
@@ -36,13 +38,9 @@ def markdown(judged: Sequence[Judged]) -> str:
     )
     if not judged:
         return head + "No contest was measured yet.\n"
-    lines = [
-        "| card | model | cap | rows (ran) | goal | plan | tokens/s | best found | share | place |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [_line(field, verdict) for field, verdicts in judged for verdict in verdicts]
+    lines = [_line(field, verdict) for field, verdicts in judged for verdict in verdicts]
     parts = [_ranking(field, verdicts) for field, verdicts in judged]
-    return head + "\n".join(lines) + "\n\n" + "\n".join(parts)
+    return head + table(_HEADER, lines) + "\n\n" + "\n".join(parts)
 
 
 def _contest(field: Field, verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -81,10 +79,10 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _line(field: Field, verdict: Verdict) -> str:
+def _line(field: Field, verdict: Verdict) -> tuple[str, ...]:
     share, speed, place = verdict.share_of(field.best), verdict.tokens_per_second, verdict.place_in(field)
     outcome = "out of memory" if verdict.row else verdict.why or "not measured"
-    cells = (
+    return (
         field.card,
         field.model,
         gib(field.cap_bytes),
@@ -96,23 +94,12 @@ def _line(field: Field, verdict: Verdict) -> str:
         "-" if share is None else f"{share:.1%}",
         "-" if place is None else str(place),
     )
-    return "| " + " | ".join(cells) + " |"
 
 
 def _ranking(field: Field, verdicts: Sequence[Verdict]) -> str:
     plans = {verdict.row.id: verdict.goal.value for verdict in verdicts if verdict.row}
     lines = [
-        f"## {field.model} on {field.card} under {gib(field.cap_bytes)}",
-        "",
-        f"{field.sequences_a_step} sequences of {field.sequence_length:,} tokens a step.",
-        "",
-        "| place | config | tokens/s | reserved | retries | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for place, row in enumerate(field.ran, 1):
-        if place > _SHOWN and row.id not in plans:
-            continue
-        cells = (
+        (
             str(place),
             _words(field, row),
             f"{row.tokens_per_second:,.0f}",
@@ -120,8 +107,15 @@ def _ranking(field: Field, verdicts: Sequence[Verdict]) -> str:
             str(row.alloc_retries),
             f"the plan ({plans[row.id]})" if row.id in plans else "",
         )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        for place, row in enumerate(field.ran, 1)
+        if place <= _SHOWN or row.id in plans
+    ]
+    return (
+        f"## {field.model} on {field.card} under {gib(field.cap_bytes)}\n\n"
+        f"{field.sequences_a_step} sequences of {field.sequence_length:,} tokens a step.\n\n"
+        + table(("place", "config", "tokens/s", "reserved", "retries", ""), lines)
+        + "\n"
+    )
 
 
 def _words(field: Field, row: Measurement) -> str:

@@ -13,13 +13,16 @@ from bench.report.markdown import MADE_BY, MARK, to_markdown
 from bench.report.matrix import matrix
 from bench.report.overview import overview
 from bench.report.pareto import pareto
+from bench.report.probed import probed
 from bench.report.reading import CardRows
 from bench.report.surroundings import surroundings
 
 
 def build(card: CardRows) -> Document:
     """The report of one card. The same rows give the same report."""
-    parts = [part(card) for part in (overview, matrix, growth, pareto, forecast, frontier, caps, energy)]
+    parts = [
+        part(card) for part in (overview, matrix, growth, pareto, forecast, frontier, caps, energy, probed)
+    ]
     sections = [part for part in parts if isinstance(part, Section)]
     absent = [part for part in parts if isinstance(part, Missing)]
     if absent:

@@ -114,7 +114,7 @@ def _line(row: Measurement) -> tuple[Cell, ...]:
 
 
 def _how(row: Measurement) -> Cell:
-    return text(", ".join((checkpointing_words(row.config), *otherwise(row.config))))
+    return Cell(lines=(", ".join((checkpointing_words(row.config), *otherwise(row.config))),), kind="words")
 
 
 def _figures(row: Measurement) -> tuple[Cell, ...]:

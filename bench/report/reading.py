@@ -8,6 +8,7 @@ from typing import Any
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
+from advisor.profiles.probe import Probe
 from advisor.profiles.record import Measurement, Outcome
 from advisor.records import Checkpointing, GpuSpec, Method, Precision, TrainConfig
 from advisor.units import GIB
@@ -26,6 +27,7 @@ class CardRows:
     current: tuple[Measurement, ...]  # those that no other row of the same config and cap replaces
     figures: dict[str, dict[str, Figure]]  # predicted beside measured, by the row's id and the figure's name
     environments: dict[str, dict[str, Any]]  # by the folder's name
+    probes: tuple[Probe, ...] = ()
 
     @property
     def free(self) -> tuple[Measurement, ...]:
@@ -51,8 +53,9 @@ def card_rows(
     rows: Iterable[Measurement],
     compared: Iterable[Compared],
     environments: dict[str, dict[str, Any]],
+    probes: Iterable[Probe] = (),
 ) -> CardRows:
-    """The card's rows in order, with what was predicted for them and the facts of their environments."""
+    """The card's rows in order, with what was predicted for them, the facts of their environments, and its probes."""
     kept = tuple(sorted(rows, key=row_order))
     return CardRows(
         card=find_gpu(slug)[0],
@@ -60,6 +63,7 @@ def card_rows(
         current=_current(kept),
         figures={one.id: one.figures for one in compared},
         environments=dict(sorted(environments.items())),
+        probes=tuple(probes),
     )
 
 

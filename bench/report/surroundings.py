@@ -6,7 +6,7 @@ from typing import Any
 
 from advisor.catalog.gpus import usable_bytes
 from advisor.pictures.document import Block, Column, Listing, Paragraph, Section, Table, columns, only, text
-from advisor.profiles.record import Measurement, Outcome
+from advisor.profiles.record import NO_BENCHMARK, Measurement, Outcome
 from advisor.units import counted, gib
 from bench.report.reading import CardRows
 from bench.report.words import batch, way_words
@@ -98,12 +98,16 @@ def _remarks(card: CardRows) -> tuple[str, ...]:
     held = Counter(reason for row in rows if row.clocks for reason in row.clocks.throttle_reasons)
     counts |= {f"Clocks held back ({reason}): {{}}.": held[reason] for reason in sorted(held)}
     versions = Counter(row.benchmark_version for row in rows)
-    told = (f"version {version} for {counted(versions[version], 'row')}" for version in sorted(versions))
+    told = (f"{_way(version)} for {counted(versions[version], 'row')}" for version in sorted(versions))
     return (
         _when(card),
         f"Way of measuring: {', '.join(told)}.",
         *(words.format(counted(count, "row")) for words, count in counts.items() if count),
     )
+
+
+def _way(version: int) -> str:
+    return "a run's own" if version == NO_BENCHMARK else f"version {version}"
 
 
 def _unsteady(row: Measurement) -> bool:
@@ -128,7 +132,7 @@ def _environments(card: CardRows) -> Table:
     lines.append(("usable memory, by the catalog", [usable] * len(flat)))
     return Table(
         name="environments",
-        caption="Each environment that rows come from.",
+        caption="Each environment that rows come from; its name ends in six digits of the fingerprint, the SHA-256 of its facts.",
         columns=(Column(title="Fact"), *(Column(title=name) for name in flat)),
         groups=only(tuple((text(key), *(text(value) for value in values)) for key, values in lines)),
     )

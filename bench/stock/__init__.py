@@ -1,0 +1,1 @@
+"""The runner's own choice beside trl's SFTTrainer with its defaults: same model, data, effective batch and memory."""
