@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import ceil
 
 from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError
 from advisor.estimate import COARSE, Estimator
-from advisor.records import Checkpointing, GpuSpec, Precision
-from bench.request import Request
+from advisor.records import Checkpointing, Estimate, GpuSpec, Precision
+from bench.request import MOST_STEPS, WARMUP_STEPS, Request
 
 # Seconds until a worker that waited has CUDA, and bytes of weights made, quantised and moved in a second. Seen on one
 # H200, 2026-11-24, within a factor of two. They order and budget a sweep; no prediction of training time uses them.
 _START_SECONDS = 5.0
 _LOAD_BYTES_PER_SECOND = 1.5e9
+_TIMED_SECONDS = 1.5
 _USUAL_EFFICIENCY = 0.25  # of the sheet's matmul rate, over a whole step
 _FP32_SLOWER = 8.0
 
@@ -57,6 +59,7 @@ def _expected(request: Request, gpu: GpuSpec | None, estimator: Estimator | None
         return Expected(request=request, seconds=seconds, fits=True, reason=f"not predicted: {error.what}")
     known = replace(
         request,
+        steps=_steps(request, answer),
         predicted_bytes=answer.peak_reserved_bytes.value,
         predicted_cap_bytes=answer.minimum_reserved_bytes,
     )
@@ -64,6 +67,14 @@ def _expected(request: Request, gpu: GpuSpec | None, estimator: Estimator | None
     fits = room is None or answer.minimum_reserved_bytes <= room
     reason = "" if fits else "predicted not to fit"
     return Expected(request=known, seconds=seconds, fits=fits, reason=reason)
+
+
+def _steps(request: Request, answer: Estimate) -> int:
+    """More steps where they are short, so that the timed ones together last a second and a half."""
+    if answer.step_seconds is None:
+        return request.steps
+    enough = WARMUP_STEPS + ceil(_TIMED_SECONDS / answer.step_seconds.value)
+    return max(request.steps, min(MOST_STEPS, enough))
 
 
 def rough_seconds(request: Request, gpu: GpuSpec | None) -> float:

@@ -100,7 +100,10 @@ def test_a_tape_tells_dequantisation_from_other_kernels(tape: Tape) -> None:
         (Sized("host", 1, 0, 10), 2.0),
         (Sized("dequantise", 1, 0, 100), 4.0),
         (Sized("quantise", 1, 0, 100), 10.0),
-        (Sized("attention.flash.forward.64", 1, 80, 40), 2.5),  # what it takes at any size, and its operations
+        (
+            Sized("attention.flash.forward.64", 1, 80, 40),
+            2.5,
+        ),  # what it takes at any size, and its operations
         (Sized("attention.other.forward.96", 1, 100, 50), 3.0),  # not probed: a share of the products' rate
     ],
 )
