@@ -132,8 +132,8 @@ def test_a_bad_line_is_named(tmp_path, line):
 
 
 def test_the_first_rows_span_the_sweep():
-    """Eight of the standard sweep hold every method, most precisions and both ends of the sizes."""
-    first = most_informative_first(load_sweep("standard").requests)[:12]
+    """Sixteen of the standard sweep hold every method, most precisions and both ends of the sizes."""
+    first = most_informative_first(load_sweep("standard").requests)[:16]
     configs = [each.config for each in first]
 
     assert {"lora", "full", "last-layers"} == {c.method.value for c in configs}
