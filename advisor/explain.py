@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
 from advisor.records import (
+    QUANTISED,
     Allocator,
+    Autocast,
     Checkpointing,
     GpuSpec,
     Loss,
@@ -17,7 +19,6 @@ from advisor.records import (
 )
 from advisor.replay.anatomy import Moment, Share
 
-_QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 _FEW_TARGETS = ("q_proj", "v_proj")  # LoRA's first paper adapted these
 
 
@@ -106,6 +107,9 @@ def changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
             replace(config, loss=Loss.CHUNKED),
             "none known: the logits are computed in tiles",
         )
+    if config.loss is not Loss.LIGER:
+        liger = replace(config, loss=Loss.LIGER)
+        yield "Liger kernels", liger, "none: a step takes less time. Needs the package liger-kernel"
     if config.micro_batch > 1:
         half = replace(
             config, micro_batch=config.micro_batch // 2, accumulation_steps=config.accumulation_steps * 2
@@ -129,7 +133,10 @@ def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str
                 replace(config, lora_targets=_FEW_TARGETS),
                 "fewer weights learn",
             )
-        if config.precision not in _QUANTISED:
+        if _casts_inputs(config):
+            kept = replace(config, cast_adapter_inputs=False)
+            yield "adapter inputs not cast", kept, "none: autocast casts them back anyway"
+        if config.precision not in QUANTISED:
             yield (
                 "NF4 base",
                 replace(config, precision=Precision.NF4),
@@ -138,3 +145,9 @@ def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str
         if config.kbit_prepare:
             plain = replace(config, kbit_prepare=False)
             yield "no upcast of norms and head", plain, "norms and head stay in half precision"
+
+
+def _casts_inputs(config: TrainConfig) -> bool:
+    """Whether PEFT casts what autocast casts back: see docs/decisions/0026."""
+    casts = config.cast_adapter_inputs and config.autocast is not Autocast.NONE
+    return casts and config.precision not in QUANTISED and config.adapter_dtype == "fp32"

@@ -82,6 +82,9 @@ class Allocator(StrEnum):
     EXPANDABLE = "expandable"
 
 
+QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
+
+
 class Basis(StrEnum):
     """Where an estimate comes from."""
 
@@ -114,6 +117,7 @@ class TrainConfig:
     allocator: Allocator = Allocator.DEFAULT
     checkpointed_layers: int | None = None  # the first so many decoder layers; None: all
     lora_variant: LoraVariant = LoraVariant.NONE
+    cast_adapter_inputs: bool = True  # PEFT casts what adapters of unquantised layers read to their dtype
 
     @property
     def tokens_per_step(self) -> int:
@@ -276,7 +280,7 @@ _INTEGERS = (
     "lora_rank",
     "checkpointed_layers",
 )
-_LATER = ("checkpointed_layers", "lora_variant")
+_LATER = ("checkpointed_layers", "lora_variant", "cast_adapter_inputs")
 # Above these a number is a slip of the keyboard, and a trace of it would never end.
 _LARGEST = 1 << 24
 
@@ -312,7 +316,7 @@ def _checked(name: str, value: Any) -> Any:  # noqa: PLR0911 - one a kind of fie
         return _positive_integer(name, value)
     if name == "adapter_dtype":
         return _one_of(name, value, ("fp32", "bf16"), str)
-    if name == "kbit_prepare":
+    if name in ("kbit_prepare", "cast_adapter_inputs"):
         return _one_of(name, value, (True, False), bool)
     if name == "lora_dropout":
         return _fraction(name, value)

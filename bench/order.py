@@ -15,7 +15,14 @@ from bench.request import Request
 _DOUBLING = 0.25
 _CHOICES = (
     *("method", "precision", "autocast", "checkpointing", "optimizer", "attention", "loss", "loop"),
-    *("adapter_dtype", "kbit_prepare", "allocator", "checkpointed_layers", "lora_variant"),
+    *(
+        "adapter_dtype",
+        "kbit_prepare",
+        "allocator",
+        "checkpointed_layers",
+        "lora_variant",
+        "cast_adapter_inputs",
+    ),
 )
 
 Points = np.ndarray[tuple[int, int], np.dtype[np.float64]]

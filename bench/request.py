@@ -56,6 +56,8 @@ def label(request: Request) -> str:
         for name in ("optimizer", "lora_variant", "attention", "loop", "allocator")
         if getattr(config, name) != getattr(plain, name)
     ]
+    if not config.cast_adapter_inputs:
+        words.append("inputs uncast")
     return " · ".join(words)
 
 

@@ -55,7 +55,10 @@ def _by_model() -> Iterator[tuple[str, list[Wanted]]]:
         yield model.name, shipped(model)
     demo = find_model(str(MODEL_FOLDER))[0]
     card = find_gpu(CARDS[1])[0]
-    yield "demo", [wanted(demo, config, card) for config in _shapes(_lane(card, DEMO_OPTIONS), DEMO_OPTIONS)]
+    yield (
+        "demo",
+        [wanted(demo, config, card) for config in _shapes(_lane(card, DEMO_OPTIONS, model), DEMO_OPTIONS)],
+    )
 
 
 def shipped(model: ModelSpec) -> list[Wanted]:
@@ -68,7 +71,7 @@ def shipped(model: ModelSpec) -> list[Wanted]:
 
 def _configs(model: ModelSpec, gpu: GpuSpec) -> Iterator[TrainConfig]:
     options = PlanOptions()
-    for lane in lanes(gpu, options):
+    for lane in lanes(gpu, options, model):
         if lane.unsupported:
             continue
         if _often_chosen(lane, model):
@@ -106,8 +109,8 @@ def _partly(lane: Lane, model: ModelSpec, options: PlanOptions) -> Iterator[Trai
         yield replace(config, checkpointed_layers=layers // 2)
 
 
-def _lane(gpu: GpuSpec, options: PlanOptions) -> Lane:
-    return next(lane for lane in lanes(gpu, options) if lane.config.method is Method.LORA)
+def _lane(gpu: GpuSpec, options: PlanOptions, model: ModelSpec) -> Lane:
+    return next(lane for lane in lanes(gpu, options, model) if lane.config.method is Method.LORA)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_a_thousand_shapes_are_weighed(benchmark: BenchmarkFixture) -> None:
         for length in lengths:
             asked = replace(options, sequence_length=length)
             search = open_search(MODEL, gpu, asked, estimator)
-            assert find_best(search, lanes(gpu, asked)) is not None
+            assert find_best(search, lanes(gpu, asked, MODEL)) is not None
             possible += 96 * 2 * 2
         return possible
 

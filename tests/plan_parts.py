@@ -26,4 +26,5 @@ def search_for(estimator, gpu, model, options=None, clock=fake_clock):
     """A search that has looked at nothing, and the lanes that it may open."""
     options = options or PlanOptions()
     card = find_gpu(gpu)[0]
-    return open_search(find_model(model)[0], card, options, estimator, clock), lanes(card, options)
+    spec = find_model(model)[0]
+    return open_search(spec, card, options, estimator, clock), lanes(card, options, spec)

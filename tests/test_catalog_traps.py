@@ -135,7 +135,8 @@ def test_the_kernel_tells_wsl_apart(tmp_path, monkeypatch):
 def test_a_precision_that_fails_is_no_way_to_train():
     """A V100 has no LLM.int8, and the reason is the rule's."""
     kept = {
-        lane.config.precision: lane.unsupported for lane in lanes(find_gpu("v100-16gb")[0], PlanOptions())
+        lane.config.precision: lane.unsupported
+        for lane in lanes(find_gpu("v100-16gb")[0], PlanOptions(), find_model("1B")[0])
     }
 
     assert "7.5" in kept[Precision.INT8]

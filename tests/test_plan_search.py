@@ -178,7 +178,7 @@ def test_what_is_fixed_stays(estimator):
 def test_thorough_varies_what_is_usually_left_alone():
     """Loss, optimizer, rank and modules; twelve times as many and more."""
     card = find_gpu("rtx-4090")[0]
-    lane = lanes(card, PlanOptions())[0]
+    lane = lanes(card, PlanOptions(), find_model("1B")[0])[0]
     usual, wide = lane.variants(PlanOptions()), lane.variants(PlanOptions(thorough=True))
 
     assert 2 == len(usual)

@@ -174,7 +174,7 @@ def test_what_excludes_itself_is_said(estimator):
 def test_a_card_without_bf16_is_never_given_bf16():
     """Every lane that computes in bf16 says that the card can't."""
     card = find_gpu("t4")[0]
-    computed = [lane for lane in lanes(card, PlanOptions()) if not lane.unsupported]
+    computed = [lane for lane in lanes(card, PlanOptions(), find_model("1B")[0]) if not lane.unsupported]
 
     assert len(computed) >= 4
     assert all(lane.config.autocast.value == "fp16" for lane in computed)
@@ -183,7 +183,9 @@ def test_a_card_without_bf16_is_never_given_bf16():
 def test_int8_is_checkpointed_reentrantly():
     """Non-reentrant checkpointing would keep every 8-bit layer's input."""
     card = find_gpu("h200")[0]
-    kinds = {lane.config.precision: lane.checkpointing for lane in lanes(card, PlanOptions())}
+    kinds = {
+        lane.config.precision: lane.checkpointing for lane in lanes(card, PlanOptions(), find_model("1B")[0])
+    }
 
     assert kinds[Precision.INT8] is Checkpointing.REENTRANT
     assert kinds[Precision.NF4] is Checkpointing.NON_REENTRANT
@@ -244,7 +246,7 @@ def test_shipped_tapes_answer_for_every_common_model(estimator):
         for card in CARDS:
             big = replace(find_gpu(card)[0], memory_bytes=400 * GIB)
             search = open_search(find_model(model)[0], big, PlanOptions(), estimator, CLOCK)
-            found = find_best(search, lanes(big, PlanOptions()))
+            found = find_best(search, lanes(big, PlanOptions(), find_model(model)[0]))
             assert found is not None
             assert found.exact
 

@@ -68,6 +68,7 @@ def python_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> S
         *(_lora(config, fill) if lora else []),
         ")",
         *(_adapters(config) if lora else []),
+        *(_INPUTS if lora and not config.cast_adapter_inputs else []),
         "trainer.train()",
         f"trainer.save_model({fill['output']!r})",
     ]
@@ -233,6 +234,14 @@ def _adapters(config: TrainConfig) -> list[str]:
         "    if parameter.requires_grad:",
         f"        parameter.data = parameter.data.to({_DTYPES[config.adapter_dtype]})",
     ]
+
+
+_INPUTS = (
+    "# PEFT would cast what adapters read to fp32, and autocast back: two copies of every activation for nothing.",
+    "for module in trainer.model.modules():",
+    "    if hasattr(module, 'cast_input_dtype_enabled'):",
+    "        module.cast_input_dtype_enabled = False",
+)
 
 
 def _unsloth_lora(config: TrainConfig, fill: Mapping[str, Any], *, checkpointed: bool) -> list[str]:

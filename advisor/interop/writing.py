@@ -16,7 +16,14 @@ _MOST_TRIALS = 500  # of ways to write a config; the mappings have fewer than fi
 _OTHERWISE = "export to python, or plan with another method or precision"
 _VITAL = ("method", "precision")  # another of these is another plan
 _VITAL_WEIGHT = 100
-_LORA_ONLY = ("lora_variant", "lora_rank", "lora_targets", "lora_dropout", "adapter_dtype")
+_LORA_ONLY = (
+    "lora_variant",
+    "lora_rank",
+    "lora_targets",
+    "lora_dropout",
+    "adapter_dtype",
+    "cast_adapter_inputs",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def on_cards(  # noqa: PLR0913 - what the answer depends on
     for gpu in gpus:
         try:
             search = open_search(model, gpu, options, estimator, clock)
-            found = find_best(search, lanes(gpu, options))
+            found = find_best(search, lanes(gpu, options, model))
         except AdvisorError as error:
             yield OnCard(gpu=gpu, found=None, why_not=error.what)
             continue

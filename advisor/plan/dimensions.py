@@ -69,9 +69,12 @@ DIMENSIONS = (
         ),
         tight=_unless_int8(Checkpointing.OFFLOADED),
     ),
+    # The lane knows which of Liger's and TRL's the card and the model allow: docs/decisions/0009, 0026.
     Dimension(
-        field="loss", usual=_constant(Loss.CHUNKED), wide=_constant(Loss.CHUNKED, Loss.STOCK)
-    ),  # docs/decisions/0009
+        field="loss",
+        usual=lambda config: (config.loss,),
+        wide=lambda config: (config.loss, Loss.CHUNKED, Loss.STOCK),
+    ),
     Dimension(
         field="optimizer",
         usual=_constant("adamw_torch_fused"),

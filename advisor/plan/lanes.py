@@ -6,6 +6,7 @@ lane, micro-batch and checkpointing change only memory and speed.
 
 from dataclasses import dataclass, replace
 
+from advisor.catalog.liger import liger_trains
 from advisor.catalog.traps import unsupported_precision
 from advisor.plan.dimensions import recomputing, variants
 from advisor.plan.goals import Goal
@@ -51,7 +52,10 @@ class PlanOptions:
 
 
 # The shipped model reads entries of at most 245 tokens: a block of 256 holds about one.
-DEMO_OPTIONS = PlanOptions(precision=Precision.NF4, sequence_length=256, effective_batch=16, micro_batch=8)
+# It trains on a CPU, too, where Liger's kernels don't run.
+DEMO_OPTIONS = PlanOptions(
+    precision=Precision.NF4, sequence_length=256, effective_batch=16, micro_batch=8, loss=Loss.CHUNKED
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +117,8 @@ _NAMES = {
 _TRAINED_COPIES = 4  # weight, gradient, and AdamW's two moments, each in the weight's dtype
 
 
-def lanes(gpu: GpuSpec, options: PlanOptions) -> list[Lane]:
-    """Every lane, best first: adapters before whole layers, and the least quantised base first.
+def lanes(gpu: GpuSpec, options: PlanOptions, model: ModelSpec) -> list[Lane]:
+    """Every lane for the model, best first: adapters before whole layers, and the least quantised base first.
 
     NF4 comes before 8-bit: it is smaller and, in bitsandbytes, faster; QLoRA (Dettmers et al. 2023,
     table 3) finds NF4 with double quantisation on a par with 16-bit adapters. FP32 comes last: a frozen
@@ -124,8 +128,9 @@ def lanes(gpu: GpuSpec, options: PlanOptions) -> list[Lane]:
     other = Precision.FP16 if gpu.bf16 else Precision.BF16
     adapters = (half, Precision.NF4, Precision.NF4_SINGLE, Precision.INT8, other, Precision.FP32)
     whole = (Precision.FP32, Precision.BF16) if gpu.bf16 else (Precision.FP32,)
-    made = [_lane(Method.LORA, p, gpu, options) for p in adapters]
-    made += [_lane(m, p, gpu, options) for m in (Method.LAST_LAYERS, Method.FULL) for p in whole]
+    loss = Loss.LIGER if liger_trains(model, gpu) else Loss.CHUNKED
+    made = [_lane(Method.LORA, p, gpu, options, loss) for p in adapters]
+    made += [_lane(m, p, gpu, options, loss) for m in (Method.LAST_LAYERS, Method.FULL) for p in whole]
     return [lane for lane in made if _asked(lane.config, options)]
 
 
@@ -136,13 +141,15 @@ def _asked(config: TrainConfig, options: PlanOptions) -> bool:
     return right_method and options.precision in (None, config.precision)
 
 
-def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptions) -> Lane:
+def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptions, loss: Loss) -> Lane:
     plain = TrainConfig(
         method=method,
         precision=precision,
         autocast=_autocast(precision, gpu),
         sequence_length=options.sequence_length,
         trainable_layers=options.trainable_layers,
+        loss=loss,
+        cast_adapter_inputs=not _casts_for_nothing(method, precision),
         allocator=options.allocator or Allocator.DEFAULT,
     )
     config = next(variants(plain, replace(options, thorough=False)))
@@ -152,6 +159,11 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         floor_bytes_per_parameter=_BYTES[precision] * (_TRAINED_COPIES if method is Method.FULL else 1),
         unsupported=_unsupported(config, gpu),
     )
+
+
+def _casts_for_nothing(method: Method, precision: Precision) -> bool:
+    """Where PEFT would cast what autocast casts back: see docs/decisions/0026. Quantised layers' adapters don't."""
+    return method is Method.LORA and precision in (Precision.BF16, Precision.FP16, Precision.FP32)
 
 
 def _autocast(precision: Precision, gpu: GpuSpec) -> Autocast:

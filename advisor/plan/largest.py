@@ -53,7 +53,7 @@ def _of_model(  # noqa: PLR0913 - as above
     clock: Clock | None,
 ) -> OfModel:
     search = open_search(model, gpu, replace(options, goal=Goal.LEAST_MEMORY), estimator, clock)
-    ways = [lane for lane in lanes(gpu, options) if is_free(lane, search.ask) and not lane.unsupported]
+    ways = [lane for lane in lanes(gpu, options, model) if is_free(lane, search.ask) and not lane.unsupported]
     least = min(lane.floor_bytes(model) for lane in ways)
     if least > search.ask.room_bytes:
         return OfModel(model=model, fits=False, needed_bytes=least, how="the weights alone")

@@ -37,7 +37,7 @@ def make_plan(  # noqa: PLR0913 - model, card and wishes; the others have defaul
     Raises: AdvisorError where nothing that the user allows fits, with the nearest change that would.
     """
     search = open_search(model, gpu, options, estimator, clock)
-    ways = lanes(gpu, options)
+    ways = lanes(gpu, options, model)
     found = find_best(search, ways)
     if found is None:
         raise _nothing_fits(search, ways)

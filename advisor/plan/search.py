@@ -20,6 +20,7 @@ from advisor.plan.partial import guess, may_be_partial, settled
 from advisor.plan.room import at_risk_bytes
 from advisor.plan.worth import indifference_share, passed_over
 from advisor.records import (
+    QUANTISED,
     Allocator,
     Checkpointing,
     GpuSpec,
@@ -33,7 +34,6 @@ from advisor.records import (
 Clock = Callable[[ModelSpec, TrainConfig, GpuSpec], Interval]
 _UNLIKE = 1.25  # times as large must a micro-batch be to be looked at beside another
 _TWINS = 3  # configs near the best to replay in search of one that needs less
-_QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 
 
 class Known(IntEnum):
@@ -173,9 +173,9 @@ class Search:
         """A quantised base is unpacked at each use: at the same shape it is never faster, and worth no more."""
         options, config = self.ask.options, found.config
         speed = options.goal in (Goal.QUALITY, Goal.FASTEST, Goal.CHEAPEST)
-        at_its_best = config.checkpointing is Checkpointing.NONE and config.precision not in _QUANTISED
+        at_its_best = config.checkpointing is Checkpointing.NONE and config.precision not in QUANTISED
         largest = config.micro_batch == max(micro_batches(options))
-        return speed and at_its_best and largest and lane.config.precision in _QUANTISED
+        return speed and at_its_best and largest and lane.config.precision in QUANTISED
 
     def _open(self, lane: Lane) -> None:
         sizes = micro_batches(self.ask.options)

@@ -2,17 +2,17 @@
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import PreTrainedModel
 
 from advisor.errors import AdvisorError
-from advisor.records import Checkpointing, LoraVariant, Method, Precision, TrainConfig
+from advisor.records import QUANTISED, Autocast, Checkpointing, LoraVariant, Method, TrainConfig
 from advisor.step.dtypes import adapter_dtype
 from advisor.step.layers import decoder_layers
 from advisor.step.optimizers import check_optimizer
 
 _MAGNITUDE = "lora_magnitude_vector"  # PEFT's name for what DoRA learns beside the two matrices
-_QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 
 
 def check_trainable(config: TrainConfig) -> None:
@@ -21,7 +21,13 @@ def check_trainable(config: TrainConfig) -> None:
     Raises: AdvisorError for full or last-layers training of quantised weights, and an optimizer that is not there.
     """
     check_optimizer(config.optimizer)
-    if config.method is not Method.LORA and config.precision in _QUANTISED:
+    if not config.cast_adapter_inputs and config.autocast is Autocast.NONE:
+        raise AdvisorError(
+            "Without autocast the adapters' inputs must be cast to their dtype.",
+            why="a product of two dtypes is refused; only autocast casts the weights instead",
+            fix="use autocast bf16 or fp16, or leave cast_adapter_inputs on",
+        )
+    if config.method is not Method.LORA and config.precision in QUANTISED:
         raise AdvisorError(
             f"{config.method.value} training can't update {config.precision.value} weights.",
             why="bitsandbytes' quantised weights have no gradient",
@@ -76,10 +82,23 @@ def _with_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
             fix='name modules that the model has, or use lora_targets "all-linear"',
         ) from error
     cast_adapters(adapted, config)
+    if not config.cast_adapter_inputs:
+        _keep_inputs(adapted)
     if config.checkpointing is not Checkpointing.NONE:
         # A checkpointed layer whose input needs no gradient gives none to its adapters.
         adapted.enable_input_require_grads()
     return adapted
+
+
+def _keep_inputs(model: PeftModel) -> None:
+    """Let adapters read what their layer reads, in its dtype.
+
+    PEFT casts the input of an unquantised layer's adapter to the adapter's fp32, and autocast casts that back to 16 bits:
+    the same numbers, at the price of two copies and of one more tensor kept for the backward pass, for every adapter.
+    """
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
 
 
 def _freeze_all_but_last(model: PreTrainedModel, count: int) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from advisor.records import Checkpointing, LoraVariant, Loss, Method, Precision, TrainConfig
+from advisor.records import QUANTISED, Checkpointing, LoraVariant, Loss, Method, Precision, TrainConfig
 from advisor.tape.record import TILE_TOKENS, TRACED_TILES, loss_tiles
 from advisor.tape.target import Target
 
@@ -58,6 +58,10 @@ class Regime:
             fields = {k: v for k, v in fields.items() if not k.startswith(("lora_", "adapter_"))}
         if config.method is not Method.LAST_LAYERS:
             fields.pop("trainable_layers")
+        if config.method is not Method.LORA or config.precision in QUANTISED:
+            fields.pop(
+                "cast_adapter_inputs", None
+            )  # adapters of quantised layers cast nothing under autocast
         if config.lora_variant is LoraVariant.RSLORA:
             fields.pop("lora_variant", None)  # it only scales by another number
         if self.split[0]:

@@ -9,7 +9,10 @@ from advisor.records import Checkpointing, Loss, Precision, TrainConfig
 from advisor.train.guard import estimated_bytes
 
 # What may change: it decides how much lies in memory at a time, and nothing of what is learned.
-_FREE = ("micro_batch", "accumulation_steps", "checkpointing", "checkpointed_layers", "loss", "allocator")
+_FREE = (
+    *("micro_batch", "accumulation_steps", "checkpointing", "checkpointed_layers"),
+    *("loss", "allocator", "cast_adapter_inputs"),
+)
 _WORDS = {"micro_batch": "micro-batch", "accumulation_steps": "accumulation"}
 
 

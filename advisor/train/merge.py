@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from advisor.errors import AdvisorError, ExitCode
 from advisor.files import replace_text
-from advisor.records import Precision, TrainConfig, config_from_json
+from advisor.records import QUANTISED, Precision, TrainConfig, config_from_json
 from advisor.step.dtypes import weight_dtype
 from advisor.step.load import load_model
 from advisor.step.observe import Unobserved
@@ -27,7 +27,6 @@ from advisor.train.quiet import quiet_libraries
 from advisor.train.report import load_report
 from advisor.units import gib
 
-_QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
 _FILE = "merge.json"
 _PROBE = "The quick brown fox jumps over the lazy dog, and 2 + 2 = 4."
 # Merged weights are rounded once to the base's dtype, where base and adapter apart are added unrounded.
@@ -109,7 +108,7 @@ def _notes(planned: MergePlan, config: TrainConfig, name: str) -> list[str]:
         f"merging into {name} as {kind}, on the CPU: at most {gib(planned.peak_bytes)} of main memory, of "
         f"{gib(planned.available_bytes)} free ({gib(planned.weights_bytes)} weights)"
     )
-    if config.precision in _QUANTISED:
+    if config.precision in QUANTISED:
         second = (
             f"the adapter learned over a base stored as {config.precision.value}; it is merged into the unquantised "
             f"one, as {kind}, for weights that were quantised again would round part of it away. So the merged "

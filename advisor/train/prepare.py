@@ -15,6 +15,7 @@ from advisor.train.card import (
 )
 from advisor.train.data import RunData, arrange, read_texts
 from advisor.train.guard import check_driver, check_plan
+from advisor.train.liger import with_kernels_that_run
 from advisor.train.model import Resolved, resolve_model
 from advisor.train.recipe import Recipe, choose_recipe, rounding_note
 from advisor.train.request import RunRequest
@@ -43,12 +44,13 @@ def prepare(planned: PlannedRun, request: RunRequest) -> Ready:
     allocator_note = set_allocator(planned.config)
     shared = used_by_others()
     device = choose_device()
+    planned, loss_note = with_kernels_that_run(planned, on_card=device.type == "cuda")
     notes = _guarded(planned, request, device, shared=shared)
     model = resolve_model(planned, request.model)
     vocab = int(planned.model.config["vocab_size"])
     data = arrange(texts, model.tokenizer, planned.config, request, vocab=vocab)
     recipe = choose_recipe(planned, request, data.steps)
-    further = (allocator_note, rounding_note(planned), f"learning rate {recipe.reason.text}")
+    further = (allocator_note, loss_note, rounding_note(planned), f"learning rate {recipe.reason.text}")
     return Ready(
         planned=planned,
         request=request,

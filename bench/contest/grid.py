@@ -72,7 +72,7 @@ def make_contest(  # noqa: PLR0913 - what a contest is between
     if options.goal in STRETCHED:
         raise AdvisorError(f"--goal {options.goal.value} is not about speed.", fix="fastest or quality")
     search = search_under(model, gpu, cap_bytes, estimator, options, clock)
-    found = find_best(search, lanes(gpu, search.ask.options))
+    found = find_best(search, lanes(gpu, search.ask.options, model))
     if found is None:
         raise AdvisorError(f"Nothing fits: {model.name} under {cap_bytes:,} bytes.", exit_code=ExitCode.NO)
     sequences = _sequences_a_step(search.ask, found.config, seconds_a_row)
@@ -167,7 +167,7 @@ def _partly(search: Search, base: TrainConfig) -> list[TrainConfig]:
 def _ways(ask: Question) -> list[Lane]:
     """Adapters over each base that the card computes."""
     options = replace(ask.options, method=Method.LORA, precision=None)
-    made = lanes(ask.gpu, options)
+    made = lanes(ask.gpu, options, ask.model)
     return [lane for lane in made if lane.config.precision in _PRECISIONS and not lane.unsupported]
 
 

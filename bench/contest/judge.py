@@ -107,7 +107,7 @@ def judged(
         )
         search = search_under(model, gpu, field.cap_bytes, estimator, options, clock)
         try:
-            found = find_best(search, lanes(gpu, options))
+            found = find_best(search, lanes(gpu, options, model))
         except AdvisorError as error:
             yield Verdict(goal=goal, plan=None, row=None, predicted_tokens_per_second=None, why=error.what)
             continue

@@ -66,6 +66,8 @@ def otherwise(config: TrainConfig) -> tuple[str, ...]:
 def _phrase(name: str, value: Any) -> str:
     if name == "kbit_prepare":
         return "k-bit preparation"
+    if name == "cast_adapter_inputs":
+        return "adapters' inputs not cast"
     shown = ", ".join(value) if isinstance(value, tuple) else str(value)
     return _PHRASES.get(name, name.replace("_", " ") + " {}").format(shown)
 

@@ -118,7 +118,7 @@ def _planned(
     model = find_model(case.model)[0]
     search = search_under(model, gpu, cap_bytes or usable_bytes(gpu), estimator, options)
     try:
-        found = find_best(search, lanes(gpu, options))
+        found = find_best(search, lanes(gpu, options, model))
     except AdvisorError:
         return None
     if found is None:
