@@ -83,11 +83,11 @@ class Allocator(StrEnum):
 
 
 class Basis(StrEnum):
-    """Where an estimate comes from."""
+    """Where the peaks of an estimate and their ranges come from; each is better than those before it."""
 
     SIMULATED = "simulated"
-    CALIBRATED = "calibrated"
-    MEASURED = "measured"
+    CALIBRATED = "calibrated"  # simulated, with ranges from enough rows near it of that compute capability
+    MEASURED = "measured"  # this very config on this very card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +216,64 @@ class ByteInterval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The measured rows that an estimate rests on: of this very config, else near it."""
+
+    basis: Basis
+    rows: int
+    others: int = 0  # of the rows, those that others published
+    alike: tuple[str, ...] = ()  # what rows near it have in common with it
+    wider: float = 1.0  # how much wider the ranges are than those rows say
+
+    @property
+    def text(self) -> str:
+        """The basis with its rows, for people."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
+        if self.basis is Basis.MEASURED:
+            return f"measured, {rows} of this config on this card"
+        whose = " that others published" if self.others == self.rows else ""
+        told = f"{self.basis.value}, ranges from {rows}{whose} with the same {', '.join(self.alike)}"
+        if self.basis is Basis.CALIBRATED:
+            return told
+        return f"{told} on other cards" + (f", {self.wider:g} times as wide" if self.wider > 1 else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "basis": self.basis.value,
+            "rows": self.rows,
+            "others": self.others,
+            "alike": list(self.alike),
+            "wider": self.wider,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks:
+    """The three peaks as simulated, to put beside measured ones."""
+
+    allocated_bytes: int
+    reserved_bytes: int
+    device_bytes: int
+
+    def to_json(self) -> dict[str, int]:
+        """The three numbers by the names of an estimate."""
+        return {
+            "peak_allocated_bytes": self.allocated_bytes,
+            "peak_reserved_bytes": self.reserved_bytes,
+            "peak_device_bytes": self.device_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What one config costs on one card; the answer of `advisor estimate`.
 
-    Without a card, `peak_device_bytes`, `step_seconds` and `tokens_per_second` are None.
+    Without a card, `peak_device_bytes`, `step_seconds` and `tokens_per_second` are None. Where the config was measured
+    on the card the three peaks are the measured ones, and `simulated` has the others; all else is simulated.
     """
 
-    basis: Basis
+    evidence: Evidence
     static_bytes: int  # allocated when the first forward begins: weights, adapters, buffers
     peak_allocated_bytes: ByteInterval  # torch.cuda.max_memory_allocated over the run
     peak_reserved_bytes: ByteInterval  # torch.cuda.max_memory_reserved over the run
@@ -232,11 +283,18 @@ class Estimate:
     at_peak: tuple[tuple[str, int], ...]  # category, bytes alive at the allocated peak
     step_seconds: Interval | None = None
     tokens_per_second: Interval | None = None
+    simulated: Peaks | None = None  # None where the peaks above are simulated
+
+    @property
+    def basis(self) -> Basis:
+        """Where the peaks come from."""
+        return self.evidence.basis
 
     def to_json(self) -> dict[str, Any]:
         """The contract's object, without `id` and `error`."""
         return {
             "basis": self.basis.value,
+            "evidence": self.evidence.to_json(),
             "static_bytes": self.static_bytes,
             "peak_allocated_bytes": self.peak_allocated_bytes.to_json(),
             "peak_reserved_bytes": self.peak_reserved_bytes.to_json(),
@@ -246,6 +304,7 @@ class Estimate:
             "at_peak": [{"category": n, "bytes": b} for n, b in self.at_peak],
             "step_seconds": self.step_seconds and self.step_seconds.to_json(),
             "tokens_per_second": self.tokens_per_second and self.tokens_per_second.to_json(),
+            "simulated": self.simulated and self.simulated.to_json(),
         }
 
 

@@ -10,7 +10,7 @@ from bench.accuracy.claims import claims_kept, is_wrong
 from bench.accuracy.compared import GROUPS, OWN, Accuracy, Compared, Figure, LeftOut, Verdict
 from bench.accuracy.groups import OTHERS, PEAKS, Summary, by_phase, counted, grouped, summaries
 
-SCHEMA = 1  # 1: first
+SCHEMA = 2  # 1: first; 2: rows have their largest block, and what they need at a risk
 _DIGITS = 6  # of an error; more would be noise in a diff
 
 
@@ -33,13 +33,13 @@ def to_json(accuracy: Accuracy) -> dict[str, Any]:
 def from_json(document: dict[str, Any]) -> Accuracy:
     """The rows of a document.
 
-    Raises: AdvisorError where it is of a newer schema.
+    Raises: AdvisorError where it is of another schema.
     """
-    if document["schema"] > SCHEMA:
+    if document["schema"] != SCHEMA:
         raise AdvisorError(
             f"The accuracy report is of schema {document['schema']}.",
-            why=f"this version reads up to {SCHEMA}",
-            fix="update the project",
+            why=f"this version reads {SCHEMA}",
+            fix="`python -m bench.accuracy reports` makes it anew, or update the project",
             exit_code=ExitCode.ENVIRONMENT,
         )
     return Accuracy(
@@ -84,6 +84,8 @@ def _row(row: Compared) -> dict[str, Any]:
         "repeats": row.repeats or None,
         "figures": {name: _figure(figure) for name, figure in row.figures.items()},
         "phases": {name: _figure(figure) for name, figure in row.phases.items()},
+        "largest_block_bytes": row.largest_block_bytes,
+        "needed_bytes": row.needed_bytes,
     }
 
 
@@ -106,6 +108,8 @@ def _read_row(row: dict[str, Any]) -> Compared:
         repeats=row["repeats"] or "",
         figures={name: _read_figure(figure) for name, figure in row["figures"].items()},
         phases={name: _read_figure(figure) for name, figure in row["phases"].items()},
+        largest_block_bytes=row["largest_block_bytes"],
+        needed_bytes=row["needed_bytes"],
     )
 
 
