@@ -143,9 +143,10 @@ class Estimator:
         seen = self._measured.find(model, config, gpu)
         return self._reserved(model, config, gpu) if seen is None else seen.reserved
 
-    def evidence(self, config: TrainConfig, gpu: GpuSpec | None) -> Evidence:
-        """What the ranges of a config that was not measured rest on."""
-        return self._table.evidence(facts_of(config, gpu), "reserved")
+    def evidence(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> Evidence:
+        """What the peaks of an estimate and their ranges rest on."""
+        seen = self._measured.find(model, config, gpu)
+        return self._table.evidence(facts_of(config, gpu), "reserved") if seen is None else seen.evidence
 
     def estimate(
         self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, *, halvings: int = FINE
@@ -172,7 +173,7 @@ class Estimator:
         facts = facts_of(config, gpu)
         step = None if gpu is None else self.step_seconds(model, config, gpu)
         return Estimate(
-            evidence=self.evidence(config, gpu),
+            evidence=self._table.evidence(facts, "reserved"),
             static_bytes=outcome.static_bytes,
             peak_allocated_bytes=byte_range(self._table, facts, "allocated", allocated, allocated),
             peak_reserved_bytes=reserved,

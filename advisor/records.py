@@ -227,15 +227,19 @@ class Evidence:
 
     @property
     def text(self) -> str:
-        """The basis with its rows, for people."""
+        """The basis and its rows, for people."""
+        return f"{self.basis.value}: {self.behind}"
+
+    @property
+    def behind(self) -> str:
+        """The rows behind the basis, for people."""
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         if self.basis is Basis.MEASURED:
-            return f"measured, {rows} of this config on this card"
+            return f"{rows} of this config on this card"
+        where = "" if self.basis is Basis.CALIBRATED else " on other cards"
         whose = " that others published" if self.others == self.rows else ""
-        told = f"{self.basis.value}, ranges from {rows}{whose} with the same {', '.join(self.alike)}"
-        if self.basis is Basis.CALIBRATED:
-            return told
-        return f"{told} on other cards" + (f", {self.wider:g} times as wide" if self.wider > 1 else "")
+        told = f"ranges from {rows}{where}{whose} with the same {', '.join(self.alike)}"
+        return told + (f", {self.wider:g} times as wide" if self.wider > 1 else "")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -34,6 +34,11 @@ class Measured:
     reserved: ByteInterval
     device: ByteInterval | None  # None where no row had the card for itself
 
+    @property
+    def evidence(self) -> Evidence:
+        """The rows, as an estimate names them."""
+        return Evidence(basis=Basis.MEASURED, rows=self.rows)
+
 
 class MeasuredConfigs:
     """Finds rows; reads the files of a model on a card once."""
@@ -115,7 +120,7 @@ def with_measured(told: Estimate, seen: Measured, gpu: GpuSpec) -> Estimate:
     assert device is not None  # only on a card is anything measured
     return replace(
         told,
-        evidence=Evidence(basis=Basis.MEASURED, rows=seen.rows),
+        evidence=seen.evidence,
         peak_allocated_bytes=seen.allocated,
         peak_reserved_bytes=seen.reserved,
         peak_device_bytes=seen.device or on_device(seen.reserved, gpu),

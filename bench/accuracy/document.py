@@ -8,7 +8,17 @@ from advisor.errors import AdvisorError, ExitCode
 from advisor.records import config_from_json
 from bench.accuracy.claims import claims_kept, is_wrong
 from bench.accuracy.compared import GROUPS, OWN, Accuracy, Compared, Figure, LeftOut, Verdict
-from bench.accuracy.groups import OTHERS, PEAKS, Summary, by_phase, counted, grouped, summaries
+from bench.accuracy.groups import (
+    OTHERS,
+    PEAKS,
+    AtRisk,
+    Summary,
+    at_risks,
+    by_phase,
+    counted,
+    grouped,
+    summaries,
+)
 
 SCHEMA = 2  # 1: first; 2: rows have their largest block, and what they need at a risk
 _DIGITS = 6  # of an error; more would be noise in a diff
@@ -23,6 +33,7 @@ def to_json(accuracy: Accuracy) -> dict[str, Any]:
             {"claim": kept.claim, "rows": kept.rows, "broken": kept.broken or None}
             for kept in claims_kept(accuracy)
         ],
+        "risks": [{"of": of, **_rounded(asdict(s))} for of, part in parts.items() for s in _at_risks(part)],
         "summaries": [line for of, part in parts.items() for line in _summaries(of, part)],
         "rows": [_row(row) for row in accuracy.compared],
         "verdicts": [_verdict(verdict) for verdict in accuracy.verdicts],
@@ -70,7 +81,14 @@ def _summaries(of: str, part: Accuracy) -> list[dict[str, Any]]:
 
 
 def _summary(of: str, by: str, summary: Summary) -> dict[str, Any]:
-    values = {"of": of, "by": by, **asdict(summary)}
+    return _rounded({"of": of, "by": by, **asdict(summary)})
+
+
+def _at_risks(part: Accuracy) -> list[AtRisk]:
+    return at_risks(counted(part.compared))
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, _DIGITS) + 0.0 if isinstance(v, float) else v for k, v in values.items()}
 
 
