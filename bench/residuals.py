@@ -31,7 +31,7 @@ def rows_of(compared: Iterable[Compared]) -> list[Row]:
     for row in compared:
         made = _row(row)
         key = (row.card, row.model, row.config)
-        if not row.repeats and made.residuals and (key not in kept or _off(made) > _off(kept[key])):
+        if made.residuals and (key not in kept or _off(made) > _off(kept[key])):
             kept[key] = made
     return list(kept.values())
 

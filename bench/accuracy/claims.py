@@ -103,7 +103,9 @@ def _risks_kept(accuracy: Accuracy) -> list[Kept]:
         Kept(
             claim=f"own rows: at a risk of {s.risk:.0%}, no more than that reserved more than was said",
             rows=s.count,
-            broken="" if _chance(s.count, round(s.exceeded * s.count), s.risk) >= _LUCK else f"{s.exceeded:.1%}",
+            broken=""
+            if _chance(s.count, round(s.exceeded * s.count), s.risk) >= _LUCK
+            else f"{s.exceeded:.1%}",
         )
         for s in own
     ]
