@@ -1,15 +1,8 @@
 """From a config to what it costs: tape, replay, interval."""
 
+from advisor.evidence import Evidence
 from advisor.pace import Pace, pace_of
-from advisor.records import (
-    ByteInterval,
-    Estimate,
-    Evidence,
-    GpuSpec,
-    Interval,
-    ModelSpec,
-    TrainConfig,
-)
+from advisor.records import ByteInterval, Estimate, GpuSpec, Interval, ModelSpec, TrainConfig
 from advisor.replay.allocated import largest_block_bytes, least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief

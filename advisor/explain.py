@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
+from advisor.evidence import Evidence
 from advisor.records import (
     Allocator,
     ByteInterval,
     Checkpointing,
-    Evidence,
     GpuSpec,
     Loss,
     Method,

@@ -9,13 +9,14 @@ from profile_parts import FACTS, keep, measured
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.estimate import COARSE, Estimator
+from advisor.evidence import Basis
 from advisor.profiles import folders
 from advisor.profiles.environments import environment_folder
 from advisor.profiles.folders import profiles_folder
 from advisor.profiles.record import Outcome
 from advisor.profiles.row import measurement_to_row
 from advisor.profiles.store import append_row, read_rows, rows_of, withdraw_row
-from advisor.records import Basis, TrainConfig
+from advisor.records import TrainConfig
 from advisor.residuals import measured as module
 from advisor.residuals.measured import MeasuredConfigs
 from advisor.tape.store import TapeStore

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import find_gpu
-from advisor.records import Basis, Checkpointing, Loss, Method, Precision, TrainConfig
+from advisor.evidence import Basis
+from advisor.records import Checkpointing, Loss, Method, Precision, TrainConfig
 from advisor.residuals.facts import facts_of, rules
 from advisor.residuals.ranges import byte_range, margin_bytes, on_device
 from advisor.residuals.spread import rows_needed, spread

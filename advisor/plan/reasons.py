@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from advisor.evidence import Basis
 from advisor.plan.document import Alternative, Choice
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
@@ -11,7 +12,6 @@ from advisor.records import (
     Allocator,
     Attention,
     Autocast,
-    Basis,
     Checkpointing,
     GpuSpec,
     Loss,

@@ -7,19 +7,11 @@ from statistics import median_low
 
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError
+from advisor.evidence import Basis, Evidence, Peaks
 from advisor.profiles.environments import known_environment
 from advisor.profiles.record import Measurement, Outcome
 from advisor.profiles.store import rows_of
-from advisor.records import (
-    Basis,
-    ByteInterval,
-    Estimate,
-    Evidence,
-    GpuSpec,
-    ModelSpec,
-    Peaks,
-    TrainConfig,
-)
+from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec, TrainConfig
 from advisor.residuals.ranges import on_device
 from advisor.residuals.table import MEMORY, shipped
 from advisor.tape.versions import PACKAGES, installed_version

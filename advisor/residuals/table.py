@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from advisor.records import Basis, Evidence
+from advisor.evidence import Basis, Evidence
 from advisor.residuals.facts import Facts, rules
 from advisor.residuals.spread import RANGE_RISK, Spread, rows_needed, spread
 
