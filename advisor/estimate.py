@@ -20,7 +20,7 @@ from advisor.replay.work import Sized, Work, at_shape, work
 from advisor.residuals.facts import facts_of
 from advisor.residuals.measured import MeasuredConfigs, with_measured
 from advisor.residuals.ranges import byte_range, margin_bytes, on_device
-from advisor.residuals.table import MEMORY, shipped
+from advisor.residuals.table import MEMORY, REPEATS, Table, shipped
 from advisor.tape.record import Tape
 from advisor.tape.store import TapeStore, Wanted, wanted
 from advisor.units import GIB
@@ -109,9 +109,9 @@ class Estimator:
         """
         seen = self._measured.find(model, config, gpu)
         if seen is not None:
-            return seen.reserved.high
+            return self._needed_again_bytes(model, config, gpu, risk, seen.reserved)
         peak = self.outcome(model, config, gpu).peak_reserved_bytes
-        return peak + self._margin_bytes(model, config, gpu, risk)
+        return peak + self._margin_bytes(self._table, model, config, gpu, risk)
 
     def least_needed_bytes(
         self,
@@ -124,9 +124,9 @@ class Estimator:
         """No more than `needed_bytes`, and quick as `least_bytes` is."""
         seen = self._measured.find(model, config, gpu)
         if seen is not None:
-            return seen.reserved.high
+            return self._needed_again_bytes(model, config, gpu, risk, seen.reserved, like)
         least = self.least_bytes(model, config, gpu, like)
-        return least + self._margin_bytes(model, config, gpu, risk, like)
+        return least + self._margin_bytes(self._table, model, config, gpu, risk, like)
 
     def reserved(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> ByteInterval:
         """The reserved peak with the range of real outcomes; measured, where it was.
@@ -134,7 +134,10 @@ class Estimator:
         Raises: AdvisorError where the step can't be traced.
         """
         seen = self._measured.find(model, config, gpu)
-        return self._reserved(model, config, gpu) if seen is None else seen.reserved
+        if seen is None:
+            return self._reserved(model, config, gpu)
+        block = self.largest_block_bytes(model, config, gpu)
+        return seen.ranged("reserved", block, facts_of(config, gpu))
 
     def evidence(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> Evidence:
         """What the peaks of an estimate and their ranges rest on."""
@@ -150,7 +153,11 @@ class Estimator:
         """
         told = self.simulated(model, config, gpu, halvings=halvings)
         seen = self._measured.find(model, config, gpu)
-        return told if seen is None or gpu is None else with_measured(told, seen, gpu)
+        if seen is None or gpu is None:
+            return told
+        return with_measured(
+            told, seen, gpu, facts_of(config, gpu), self.largest_block_bytes(model, config, gpu)
+        )
 
     def simulated(
         self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, *, halvings: int = FINE
@@ -235,8 +242,21 @@ class Estimator:
         block = self.largest_block_bytes(model, config, gpu)
         return byte_range(self._table, facts_of(config, gpu), "reserved", peak, block)
 
-    def _margin_bytes(
+    def _needed_again_bytes(  # noqa: PLR0913 - as `least_needed_bytes`, and what was seen
         self,
+        model: ModelSpec,
+        config: TrainConfig,
+        gpu: GpuSpec | None,
+        risk: float,
+        seen: ByteInterval,
+        like: TrainConfig | None = None,
+    ) -> int:
+        margin = self._margin_bytes(shipped(REPEATS), model, config, gpu, risk, like)
+        return max(seen.high, seen.value + margin)
+
+    def _margin_bytes(  # noqa: PLR0913 - as above
+        self,
+        table: Table,
         model: ModelSpec,
         config: TrainConfig,
         gpu: GpuSpec | None,
@@ -244,7 +264,7 @@ class Estimator:
         like: TrainConfig | None = None,
     ) -> int:
         block = self.largest_block_bytes(model, config, gpu, like)
-        return margin_bytes(self._table, facts_of(config, gpu), "reserved", block, risk)
+        return margin_bytes(table, facts_of(config, gpu), "reserved", block, risk)
 
     def _tape(self, ask: Wanted) -> Tape:
         if ask.digest not in self._tapes:

@@ -28,7 +28,7 @@ from bench.accuracy.others import compare_these
 from bench.accuracy.published import read_published
 from bench.accuracy.ranges import with_ranges
 from bench.accuracy.score import compare_rows
-from bench.residuals import rows_of, table_text
+from bench.residuals import repeats_of, rows_of, table_text
 
 REPORTS = Path(__file__).parent.parent / "reports"
 LARGEST = "llama-3.1-8b"  # of which there are most rows
@@ -66,11 +66,12 @@ def test_both_reports_say_the_same(reported):
     assert (REPORTS / "accuracy.md").read_text() == markdown(reported)
 
 
-def test_the_table_that_ships_is_made_of_the_reported_rows(reported):
-    """`python -m bench.residuals`, and every range of the report is read off it, with the row's model left out."""
-    shipped_text = files("advisor.residuals").joinpath("memory.json").read_text(encoding="utf-8")
+def test_the_tables_that_ship_are_made_of_the_reported_rows(reported):
+    """Both of them by `python -m bench.residuals`, and every range of the report is read off it, with the row's model left out."""
+    folder = files("advisor.residuals")
 
-    assert shipped_text == table_text(rows_of(reported.compared))
+    assert folder.joinpath("memory.json").read_text() == table_text(rows_of(reported.compared))
+    assert folder.joinpath("repeats.json").read_text() == table_text(repeats_of(reported.compared))
     assert with_ranges(reported, shipped(MEMORY)) == reported
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from accuracy_parts import compared, figure
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,8 @@ from advisor.records import Checkpointing, Loss, Method, Precision, TrainConfig
 from advisor.residuals.facts import facts_of, rules
 from advisor.residuals.ranges import byte_range, margin_bytes, on_device
 from advisor.residuals.spread import rows_needed, spread
-from advisor.residuals.table import MEMORY, Row, Table, shipped
+from advisor.residuals.table import MEMORY, REPEATS, Row, Table, shipped
+from bench.residuals import repeats_of, rows_of
 
 CONFIG = TrainConfig(precision=Precision.NF4, checkpointing=Checkpointing.NON_REENTRANT, loss=Loss.CHUNKED)
 HOPPER, TURING, ADA = (find_gpu(name)[0] for name in ("h200", "t4", "rtx-4090"))
@@ -164,6 +166,26 @@ def test_the_shipped_table_bears_a_range_on_hopper_for_all_weights():
     for precision in (Precision.BF16, Precision.NF4, Precision.INT8):
         assert Basis.CALIBRATED is kind(table, facts_of(replace(CONFIG, precision=precision), HOPPER))[0]
     assert table.evidence(facts_of(CONFIG, TURING), "reserved").others >= 19
+
+
+def test_a_config_measured_again_is_another_row_of_the_second_table():
+    """Of rows of one config the farthest from its prediction stands for all; of repeats that from the first time."""
+    sizes = {"a": 110, "b": 130, "c": 90}
+    scored = [
+        compared(n, figures={"reserved": figure(size, 100)}, largest_block_bytes=10)
+        for n, size in sizes.items()
+    ]
+    alone = compared("d", model="b", figures={"reserved": figure(105, 100)}, largest_block_bytes=10)
+
+    assert [3.0, 0.5] == [row.residuals["reserved"] for row in rows_of([*scored, alone])]
+    assert [2.0] == [row.residuals["reserved"] for row in repeats_of([*scored, alone])]
+
+
+def test_measuring_again_differs_by_less_than_a_prediction():
+    """On Hopper, where configs were measured again, whatever the weights."""
+    for precision in (Precision.BF16, Precision.NF4, Precision.INT8):
+        facts = facts_of(replace(CONFIG, precision=precision, checkpointing=Checkpointing.NONE), HOPPER)
+        assert above(shipped(REPEATS), facts) < above(shipped(MEMORY), facts)
 
 
 def test_a_plan_at_less_risk_never_needs_less():

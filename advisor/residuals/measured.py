@@ -1,6 +1,6 @@
 """What was measured of a very config on a very card, with packages that are no others in their first number."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from statistics import median_low
@@ -12,24 +12,34 @@ from advisor.profiles.environments import known_environment
 from advisor.profiles.record import Measurement, Outcome
 from advisor.profiles.store import rows_of
 from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec, TrainConfig
-from advisor.residuals.ranges import on_device
-from advisor.residuals.table import MEMORY, shipped
+from advisor.residuals.facts import Facts
+from advisor.residuals.ranges import byte_range, on_device
+from advisor.residuals.table import REPEATS, shipped
 from advisor.tape.versions import PACKAGES, installed_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """The peaks of one or more rows of one config: the middle one, the least and the largest."""
+    """The peaks of one or more rows of one config: of each the middle one, the least and the largest."""
 
     rows: int
-    allocated: ByteInterval
-    reserved: ByteInterval
-    device: ByteInterval | None  # None where no row had the card for itself
+    peaks: dict[str, ByteInterval]  # allocated and reserved; device where a row had the card for itself
 
     @property
     def evidence(self) -> Evidence:
         """The rows, as an estimate names them."""
         return Evidence(basis=Basis.MEASURED, rows=self.rows)
+
+    @property
+    def reserved(self) -> ByteInterval:
+        """What decides."""
+        return self.peaks["reserved"]
+
+    def ranged(self, figure: str, unit_bytes: int, facts: Facts) -> ByteInterval:
+        """With the range of measuring it again, which holds what was seen."""
+        seen, counted = self.peaks[figure], "allocated" if figure == "allocated" else "reserved"
+        told = byte_range(shipped(REPEATS), facts, counted, seen.value, unit_bytes)
+        return ByteInterval(value=seen.value, low=min(told.low, seen.low), high=max(told.high, seen.high))
 
 
 class MeasuredConfigs:
@@ -61,7 +71,7 @@ def _measured(model: ModelSpec, gpu: GpuSpec) -> dict[TrainConfig, Measured]:
         whole = row.outcome is Outcome.OK and row.cap_bytes is None
         if whole and row.peak_allocated_bytes and row.peak_reserved_bytes and alike(row.environment):
             found.setdefault(row.config, []).append(row)
-    return {config: _summed_up(rows, gpu) for config, rows in found.items()}
+    return {config: _summed_up(rows) for config, rows in found.items()}
 
 
 def _is_of_the_catalog(model: ModelSpec) -> bool:
@@ -83,43 +93,47 @@ def _first(version: str) -> str:
     return version.partition(".")[0]
 
 
-def _summed_up(rows: Sequence[Measurement], gpu: GpuSpec) -> Measured:
-    """With what two runs of one config may differ by: as little as torch counts, and what the context is not sure of."""
-
-    def middle(of: Callable[[Measurement], int | None], doubt_bytes: int) -> ByteInterval | None:
-        seen = [size for size in map(of, rows) if size]
-        if not seen:
-            return None
-        return ByteInterval(value=median_low(seen), low=min(seen) - doubt_bytes, high=max(seen) + doubt_bytes)
-
-    table = shipped(MEMORY)
-    allocated = middle(lambda row: row.peak_allocated_bytes, table.floor_bytes("allocated"))
-    reserved = middle(lambda row: row.peak_reserved_bytes, table.floor_bytes("reserved"))
-    assert allocated is not None
-    assert reserved is not None
-    return Measured(
-        rows=len(rows),
-        allocated=allocated,
-        reserved=reserved,
-        device=middle(
-            lambda row: None if row.shared else row.peak_device_bytes, gpu.context_uncertainty_bytes
-        ),
-    )
+def _summed_up(rows: Sequence[Measurement]) -> Measured:
+    seen = {
+        "allocated": [row.peak_allocated_bytes for row in rows],
+        "reserved": [row.peak_reserved_bytes for row in rows],
+        "device": [None if row.shared else row.peak_device_bytes for row in rows],
+    }
+    return Measured(rows=len(rows), peaks=dict(_peaks(seen)))
 
 
-def with_measured(told: Estimate, seen: Measured, gpu: GpuSpec) -> Estimate:
+def _peaks(seen: dict[str, list[int | None]]) -> Iterator[tuple[str, ByteInterval]]:
+    for figure, sizes in seen.items():
+        known = [size for size in sizes if size]
+        if known:
+            yield figure, ByteInterval(value=median_low(known), low=min(known), high=max(known))
+
+
+def with_measured(told: Estimate, seen: Measured, gpu: GpuSpec, facts: Facts, block_bytes: int) -> Estimate:
     """The estimate with the measured peaks in place of the simulated ones, and those beside them."""
     device = told.peak_device_bytes
     assert device is not None  # only on a card is anything measured
+    reserved = seen.ranged("reserved", block_bytes, facts)
     return replace(
         told,
         evidence=seen.evidence,
-        peak_allocated_bytes=seen.allocated,
-        peak_reserved_bytes=seen.reserved,
-        peak_device_bytes=seen.device or on_device(seen.reserved, gpu),
+        peak_allocated_bytes=seen.ranged("allocated", seen.peaks["allocated"].value, facts),
+        peak_reserved_bytes=reserved,
+        peak_device_bytes=_of_the_card(seen, reserved, gpu),
         simulated=Peaks(
             allocated_bytes=told.peak_allocated_bytes.value,
             reserved_bytes=told.peak_reserved_bytes.value,
             device_bytes=device.value,
         ),
+    )
+
+
+def _of_the_card(seen: Measured, reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:
+    """As NVML counted it, as sure as the reserved peak and the context are: another driver keeps more or less."""
+    told = on_device(reserved, gpu)
+    if "device" not in seen.peaks:
+        return told
+    value = seen.peaks["device"].value
+    return ByteInterval(
+        value=value, low=value - (told.value - told.low), high=value + (told.high - told.value)
     )

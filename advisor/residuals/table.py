@@ -11,7 +11,7 @@ from advisor.evidence import Basis, Evidence
 from advisor.residuals.facts import Facts, rules
 from advisor.residuals.spread import RANGE_RISK, Spread, rows_needed, spread
 
-MEMORY = "memory"
+MEMORY, REPEATS = "memory", "repeats"  # predicted and measured; measured and measured again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
