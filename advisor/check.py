@@ -9,7 +9,7 @@ from typing import Any
 
 from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError
-from advisor.estimate import COARSE, Estimator, reserved_interval
+from advisor.estimate import COARSE, Estimator
 from advisor.explain import changes
 from advisor.records import (
     Attention,
@@ -189,7 +189,7 @@ class _Search:
         return least if least > self.room else None
 
     def _needed(self, config: TrainConfig) -> ByteInterval:
-        return reserved_interval(config, self.gpu, self.estimator.outcome(self.model, config, self.gpu))
+        return self.estimator.reserved(self.model, config, self.gpu)
 
 
 def _remedy(found: _Tried, *, replace_config: _Tried | None = None) -> Remedy:

@@ -1,13 +1,9 @@
 """From a config to what it costs: tape, replay, interval."""
 
-import tomllib
-from functools import cache
-from importlib.resources import files
-from typing import Any
-
+from advisor.evidence import Evidence
 from advisor.pace import Pace, pace_of
-from advisor.records import Basis, ByteInterval, Estimate, GpuSpec, Interval, ModelSpec, TrainConfig
-from advisor.replay.allocated import least_peak_bytes
+from advisor.records import ByteInterval, Estimate, GpuSpec, Interval, ModelSpec, TrainConfig
+from advisor.replay.allocated import largest_block_bytes, least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
 from advisor.replay.clock import HostPace, step_time
@@ -21,6 +17,10 @@ from advisor.replay.memory import (
 )
 from advisor.replay.shape import Shape
 from advisor.replay.work import Sized, Work, at_shape, work
+from advisor.residuals.facts import facts_of
+from advisor.residuals.measured import MeasuredConfigs, with_measured
+from advisor.residuals.ranges import byte_range, margin_bytes, on_device
+from advisor.residuals.table import MEMORY, REPEATS, Table, shipped
 from advisor.tape.record import Tape
 from advisor.tape.store import TapeStore, Wanted, wanted
 from advisor.units import GIB
@@ -47,6 +47,9 @@ class Estimator:
         self._programs: dict[str, Program] = {}
         self._least: dict[tuple[str, int | None, Shape], int] = {}
         self._outcomes: dict[tuple[str, Shape, int | None], Outcome] = {}
+        self._blocks: dict[tuple[str, int | None, Shape], int] = {}
+        self._measured = MeasuredConfigs()
+        self._table = shipped(MEMORY)
 
     def prepare(self, model: ModelSpec, configs: list[TrainConfig], gpu: GpuSpec | None) -> None:
         """Have the tapes of several configs made at once, in parallel."""
@@ -86,27 +89,96 @@ class Estimator:
         key = (ask.digest, ask.config.checkpointed_layers, shape)
         if key not in self._least:
             self._least[key] = least_peak_bytes(self._tape(ask), shape)
-        return _interval(config, gpu, "allocated", self._least[key]).low
+        least = self._least[key]
+        return byte_range(self._table, facts_of(config, gpu), "allocated", least, least).low
+
+    def largest_block_bytes(
+        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, like: TrainConfig | None = None
+    ) -> int:
+        """The largest block that a step gives back; `like` as for `least_bytes`."""
+        ask, shape = wanted(model, like or config, gpu), shape_on(config, gpu)
+        key = (ask.digest, ask.config.checkpointed_layers, shape)
+        if key not in self._blocks:
+            self._blocks[key] = largest_block_bytes(self._tape(ask), shape)
+        return self._blocks[key]
+
+    def needed_bytes(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, risk: float) -> int:
+        """What the config reserves at most, but with that risk.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        seen = self._measured.find(model, config, gpu)
+        if seen is not None:
+            return self._needed_again_bytes(model, config, gpu, risk, seen.reserved)
+        peak = self.outcome(model, config, gpu).peak_reserved_bytes
+        return peak + self._margin_bytes(self._table, model, config, gpu, risk)
+
+    def least_needed_bytes(
+        self,
+        model: ModelSpec,
+        config: TrainConfig,
+        gpu: GpuSpec | None,
+        risk: float,
+        like: TrainConfig | None = None,
+    ) -> int:
+        """No more than `needed_bytes`, and quick as `least_bytes` is."""
+        seen = self._measured.find(model, config, gpu)
+        if seen is not None:
+            return self._needed_again_bytes(model, config, gpu, risk, seen.reserved, like)
+        least = self.least_bytes(model, config, gpu, like)
+        return least + self._margin_bytes(self._table, model, config, gpu, risk, like)
+
+    def reserved(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> ByteInterval:
+        """The reserved peak with the range of real outcomes; measured, where it was.
+
+        Raises: AdvisorError where the step can't be traced.
+        """
+        seen = self._measured.find(model, config, gpu)
+        if seen is None:
+            return self._reserved(model, config, gpu)
+        block = self.largest_block_bytes(model, config, gpu)
+        return seen.ranged("reserved", block, facts_of(config, gpu))
+
+    def evidence(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> Evidence:
+        """What the peaks of an estimate and their ranges rest on."""
+        seen = self._measured.find(model, config, gpu)
+        return self._table.evidence(facts_of(config, gpu), "reserved") if seen is None else seen.evidence
 
     def estimate(
         self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, *, halvings: int = FINE
     ) -> Estimate:
-        """The whole answer; `halvings` as `minimum_reserved_bytes` takes it.
+        """The whole answer, measured where it was; `halvings` as `minimum_reserved_bytes` takes it.
+
+        Raises: AdvisorError where the step can't be traced, or rows can't be read.
+        """
+        told = self.simulated(model, config, gpu, halvings=halvings)
+        seen = self._measured.find(model, config, gpu)
+        if seen is None or gpu is None:
+            return told
+        return with_measured(
+            told, seen, gpu, facts_of(config, gpu), self.largest_block_bytes(model, config, gpu)
+        )
+
+    def simulated(
+        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, *, halvings: int = FINE
+    ) -> Estimate:
+        """As `estimate`, though it was measured.
 
         Raises: AdvisorError where the step can't be traced.
         """
         _, made = self._program(model, config, gpu)
         shape = shape_on(config, gpu)
         outcome = self.outcome(model, config, gpu)
-        reserved = reserved_interval(config, gpu, outcome)
+        allocated, reserved = outcome.peak_allocated_bytes, self._reserved(model, config, gpu)
+        facts = facts_of(config, gpu)
         step = None if gpu is None else self.step_seconds(model, config, gpu)
         return Estimate(
-            basis=Basis.SIMULATED,
+            evidence=self._table.evidence(facts, "reserved"),
             static_bytes=outcome.static_bytes,
-            peak_allocated_bytes=_interval(config, gpu, "allocated", outcome.peak_allocated_bytes),
+            peak_allocated_bytes=byte_range(self._table, facts, "allocated", allocated, allocated),
             peak_reserved_bytes=reserved,
             minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
-            peak_device_bytes=None if gpu is None else _on_device(reserved, gpu),
+            peak_device_bytes=None if gpu is None else on_device(reserved, gpu),
             phases=tuple(outcome.phase_allocated_bytes.items()),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
             step_seconds=step,
@@ -165,6 +237,35 @@ class Estimator:
             self._paces[gpu.slug] = pace_of(gpu)
         return self._paces[gpu.slug]
 
+    def _reserved(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> ByteInterval:
+        peak = self.outcome(model, config, gpu).peak_reserved_bytes
+        block = self.largest_block_bytes(model, config, gpu)
+        return byte_range(self._table, facts_of(config, gpu), "reserved", peak, block)
+
+    def _needed_again_bytes(  # noqa: PLR0913 - as `least_needed_bytes`, and what was seen
+        self,
+        model: ModelSpec,
+        config: TrainConfig,
+        gpu: GpuSpec | None,
+        risk: float,
+        seen: ByteInterval,
+        like: TrainConfig | None = None,
+    ) -> int:
+        margin = self._margin_bytes(shipped(REPEATS), model, config, gpu, risk, like)
+        return max(seen.high, seen.value + margin)
+
+    def _margin_bytes(  # noqa: PLR0913 - as above
+        self,
+        table: Table,
+        model: ModelSpec,
+        config: TrainConfig,
+        gpu: GpuSpec | None,
+        risk: float,
+        like: TrainConfig | None = None,
+    ) -> int:
+        block = self.largest_block_bytes(model, config, gpu, like)
+        return margin_bytes(table, facts_of(config, gpu), "reserved", block, risk)
+
     def _tape(self, ask: Wanted) -> Tape:
         if ask.digest not in self._tapes:
             whole = self.store.get(ask)
@@ -194,46 +295,4 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
         cublas_workspace_bytes=gpu.cublas_workspace_bytes if gpu else _USUAL_CUBLAS_WORKSPACE_BYTES,
         loader_warmup_limit_bytes=gpu.memory_bytes - _WARMUP_LEAVES_BYTES if gpu else None,
         allocator=config.allocator,
-    )
-
-
-def reserved_interval(config: TrainConfig, gpu: GpuSpec | None, outcome: Outcome) -> ByteInterval:
-    """The reserved peak with the range of real outcomes."""
-    return reserved_range(config, gpu, outcome.peak_reserved_bytes)
-
-
-def reserved_range(config: TrainConfig, gpu: GpuSpec | None, value_bytes: int) -> ByteInterval:
-    """The range of real outcomes around that reserved peak."""
-    return _interval(config, gpu, "reserved", value_bytes)
-
-
-def _interval(config: TrainConfig, gpu: GpuSpec | None, figure: str, value_bytes: int) -> ByteInterval:
-    below, above = _band(config.precision.value, figure)
-    factor = 1 if gpu is not None and _was_measured(gpu) else _residuals()["elsewhere_factor"]
-    low, high = int(value_bytes * (1 - factor * below)), int(value_bytes * (1 + factor * above))
-    return ByteInterval(value=value_bytes, low=low, high=high)
-
-
-def _was_measured(gpu: GpuSpec) -> bool:
-    return list(gpu.compute_capability) in _residuals()["measured_capabilities"]
-
-
-def _band(precision: str, figure: str) -> tuple[float, float]:
-    row = next(row for row in _residuals()["residual"] if precision in row["precisions"])
-    below, above = row[figure]
-    return below, above
-
-
-@cache
-def _residuals() -> dict[str, Any]:
-    return tomllib.loads(files("advisor").joinpath("residuals.toml").read_text(encoding="utf-8"))
-
-
-def _on_device(reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:
-    """NVML counts as used also what the driver keeps of the board, which torch does not see."""
-    beside, doubt = gpu.context_bytes + gpu.driver_bytes, gpu.context_uncertainty_bytes
-    return ByteInterval(
-        value=reserved.value + beside,
-        low=reserved.low + beside - doubt,
-        high=reserved.high + beside + doubt,
     )

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
+from advisor.evidence import Evidence
 from advisor.records import (
     QUANTISED,
     Allocator,
     Autocast,
+    ByteInterval,
     Checkpointing,
     GpuSpec,
     Loss,
@@ -18,6 +20,7 @@ from advisor.records import (
     TrainConfig,
 )
 from advisor.replay.anatomy import Moment, Share
+from advisor.units import gib
 
 _FEW_TARGETS = ("q_proj", "v_proj")  # LoRA's first paper adapted these
 
@@ -40,11 +43,19 @@ class Explanation:
     config: TrainConfig
     peak_allocated_bytes: int
     peak_reserved_bytes: int
+    reserved: ByteInterval  # with its range; measured where it was, while all else is simulated
+    evidence: Evidence
     peak_phase: str
     shares: tuple[Share, ...]
     moments: tuple[Moment, ...]
     levers: tuple[Lever, ...]
     not_traced: tuple[str, ...]  # changes whose step could not be traced, and why
+
+    @property
+    def basis(self) -> str:
+        """What the reserved peak is known by, with its range, for people."""
+        told = self.reserved
+        return f"{gib(told.value)}, 90 %: {gib(told.low)} to {gib(told.high)}; {self.evidence.text}"
 
     def by_category(self) -> dict[str, int]:
         """Bytes at the peak by category, largest first."""
@@ -81,6 +92,8 @@ def explain(
         config=config,
         peak_allocated_bytes=here.peak_allocated_bytes,
         peak_reserved_bytes=here.peak_reserved_bytes,
+        reserved=estimator.reserved(model, config, gpu),
+        evidence=estimator.evidence(model, config, gpu),
         peak_phase=max(here.phase_allocated_bytes, key=lambda name: here.phase_allocated_bytes[name]),
         shares=estimator.shares_at_peak(model, config, gpu),
         moments=estimator.timeline(model, config, gpu, stretches),

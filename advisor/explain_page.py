@@ -37,7 +37,8 @@ def explain_page(one: Explanation, card: GpuSpec | None, usable_bytes: int | Non
     lead = (
         f"{gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; {gib(one.peak_reserved_bytes)} reserved. "
         f"`{config.method.value}` over `{config.precision.value}`, {config.micro_batch} {_TIMES} {config.sequence_length:,} tokens at a time, "
-        f"checkpointing `{config.checkpointing.value}`, loss `{config.loss.value}`. Simulated, not measured."
+        f"checkpointing `{config.checkpointing.value}`, loss `{config.loss.value}`. Simulated. "
+        f"Reserved: {one.basis}."
     )
     sections = (
         _course(one, usable_bytes),

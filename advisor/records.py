@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from advisor.errors import AdvisorError
+from advisor.evidence import Basis, Evidence, Peaks
 
 
 class Method(StrEnum):
@@ -83,14 +84,6 @@ class Allocator(StrEnum):
 
 
 QUANTISED = (Precision.INT8, Precision.NF4, Precision.NF4_SINGLE)
-
-
-class Basis(StrEnum):
-    """Where an estimate comes from."""
-
-    SIMULATED = "simulated"
-    CALIBRATED = "calibrated"
-    MEASURED = "measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +216,11 @@ class ByteInterval:
 class Estimate:
     """What one config costs on one card; the answer of `advisor estimate`.
 
-    Without a card, `peak_device_bytes`, `step_seconds` and `tokens_per_second` are None.
+    Without a card, `peak_device_bytes`, `step_seconds` and `tokens_per_second` are None. Where the config was measured
+    on the card the three peaks are the measured ones, and `simulated` has the others; all else is simulated.
     """
 
-    basis: Basis
+    evidence: Evidence
     static_bytes: int  # allocated when the first forward begins: weights, adapters, buffers
     peak_allocated_bytes: ByteInterval  # torch.cuda.max_memory_allocated over the run
     peak_reserved_bytes: ByteInterval  # torch.cuda.max_memory_reserved over the run
@@ -236,11 +230,18 @@ class Estimate:
     at_peak: tuple[tuple[str, int], ...]  # category, bytes alive at the allocated peak
     step_seconds: Interval | None = None
     tokens_per_second: Interval | None = None
+    simulated: Peaks | None = None  # None where the peaks above are simulated
+
+    @property
+    def basis(self) -> Basis:
+        """Where the peaks come from."""
+        return self.evidence.basis
 
     def to_json(self) -> dict[str, Any]:
         """The contract's object, without `id` and `error`."""
         return {
             "basis": self.basis.value,
+            "evidence": self.evidence.to_json(),
             "static_bytes": self.static_bytes,
             "peak_allocated_bytes": self.peak_allocated_bytes.to_json(),
             "peak_reserved_bytes": self.peak_reserved_bytes.to_json(),
@@ -250,6 +251,7 @@ class Estimate:
             "at_peak": [{"category": n, "bytes": b} for n, b in self.at_peak],
             "step_seconds": self.step_seconds and self.step_seconds.to_json(),
             "tokens_per_second": self.tokens_per_second and self.tokens_per_second.to_json(),
+            "simulated": self.simulated and self.simulated.to_json(),
         }
 
 

@@ -66,7 +66,12 @@ def _memory(plan: Plan) -> RenderableType:
     least = estimate.minimum_reserved_bytes
     table.add_row("  smallest cap", gib(least), "runs, with the cache emptied on the way")
     peak = max(estimate.phases, key=lambda phase: phase[1])[0]
-    table.add_row("  peak phase", peak, f"basis: {estimate.basis.value}")
+    table.add_row("  peak phase", peak, "")
+    table.add_row("  basis", estimate.basis.value, estimate.evidence.behind)
+    if estimate.simulated is not None:
+        simulated = estimate.simulated
+        told = f"{gib(simulated.allocated_bytes)} allocated, {gib(simulated.reserved_bytes)} reserved"
+        table.add_row("  simulated", "", told)
     return table
 
 

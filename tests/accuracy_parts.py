@@ -12,7 +12,17 @@ def figure(measured, predicted, *, low=None, high=None):
 
 
 def compared(
-    id_="a", *, source=OWN, card="h200", model="llama-3.2-1b", repeats="", phases=None, figures, **config
+    id_="a",
+    *,
+    source=OWN,
+    card="h200",
+    model="llama-3.2-1b",
+    repeats="",
+    phases=None,
+    figures,
+    largest_block_bytes=1,
+    needed_bytes=None,
+    **config,
 ):
     """One row that ran."""
     return Compared(
@@ -24,6 +34,8 @@ def compared(
         figures=figures,
         phases=phases or {},
         repeats=repeats,
+        largest_block_bytes=largest_block_bytes,
+        needed_bytes=needed_bytes or {},
     )
 
 

@@ -5,6 +5,8 @@ be traced. `python -m bench.accuracy reports` predicts all of them and writes bo
 """
 
 import json
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from advisor.estimate import Estimator
 from advisor.profiles.folders import profiles_folder
 from advisor.profiles.record import Outcome
 from advisor.profiles.store import read_rows
+from advisor.residuals.table import MEMORY, Table, shipped
 from advisor.tape.store import TapeStore
 from bench.accuracy.build import published_folder, sample
 from bench.accuracy.claims import claims_kept
@@ -23,9 +26,12 @@ from bench.accuracy.document import dumps, from_json, to_json
 from bench.accuracy.markdown import markdown
 from bench.accuracy.others import compare_these
 from bench.accuracy.published import read_published
+from bench.accuracy.ranges import with_ranges
 from bench.accuracy.score import compare_rows
+from bench.residuals import repeats_of, rows_of, table_text
 
 REPORTS = Path(__file__).parent.parent / "reports"
+LARGEST = "llama-3.1-8b"  # of which there are most rows
 AT_HAND, TRACED, PUBLISHED = 10, 12, 8  # rows; about 30 s on two cores with nothing kept
 
 
@@ -58,6 +64,30 @@ def test_both_reports_say_the_same(reported):
     """`python -m bench.accuracy reports` writes both; neither is edited."""
     assert (REPORTS / "accuracy.json").read_text() == dumps(to_json(reported))
     assert (REPORTS / "accuracy.md").read_text() == markdown(reported)
+
+
+def test_the_tables_that_ship_are_made_of_the_reported_rows(reported):
+    """Both of them by `python -m bench.residuals`, and every range of the report is read off it, with the row's model left out."""
+    folder = files("advisor.residuals")
+
+    assert folder.joinpath("memory.json").read_text() == table_text(rows_of(reported.compared))
+    assert folder.joinpath("repeats.json").read_text() == table_text(repeats_of(reported.compared))
+    assert with_ranges(reported, shipped(MEMORY)) == reported
+
+
+def test_a_models_own_rows_do_not_make_its_range(reported):
+    """However far off they were."""
+    rows = rows_of(reported.compared)
+    worse = [
+        replace(row, residuals=dict.fromkeys(row.residuals, 9.0)) for row in rows if row.model == LARGEST
+    ]
+    others = [row for row in rows if row.model != LARGEST]
+    changed = by_id(with_ranges(reported, Table(MEMORY, [*worse, *others])).compared)
+    own = [row for row in reported.compared if row.model == LARGEST]
+
+    assert 20 < len(own)
+    assert own == [changed[row.id] for row in own]
+    assert [row for row in reported.compared if row != changed[row.id]]
 
 
 def test_there_are_rows_of_every_kind(rows):

@@ -38,7 +38,7 @@ def test_it_prints_the_report_or_one_json_document(one_row):
     assert (0, 0) == (shown.exit_code, document.exit_code)
     assert shown.stdout.startswith("# Predicted against measured\n")
     assert "## Published by others" not in shown.stdout
-    assert (1, 1) == (json.loads(document.stdout)["schema"], len(json.loads(document.stdout)["rows"]))
+    assert (2, 1) == (json.loads(document.stdout)["schema"], len(json.loads(document.stdout)["rows"]))
 
 
 def test_it_never_replaces_a_file_without_force(one_row, tmp_path):
@@ -55,7 +55,7 @@ def test_it_never_replaces_a_file_without_force(one_row, tmp_path):
 
 def test_a_broken_claim_is_exit_code_1(one_row, monkeypatch):
     """The report is printed all the same; stderr says which."""
-    claim = {"says": "impossible", "of": "own", "figure": "allocated", "covered": 1.1}
+    claim = {"says": "impossible", "of": "own", "figure": "allocated", "worst_over": -1.0}
     monkeypatch.setattr(claims, "_claims", lambda: [claim])
     answer = ran()
 

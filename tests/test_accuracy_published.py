@@ -105,9 +105,13 @@ class Estimating:
     def prepare(self, model, configs, gpu):
         """Nothing to make ready."""
 
-    def estimate(self, model, config, gpu, *, halvings):
+    def simulated(self, model, config, gpu, *, halvings):
         """The same for all."""
         return self
+
+    def largest_block_bytes(self, model, config, gpu):
+        """The same for all."""
+        return 100 * MIB
 
 
 def test_the_process_holds_the_segments_and_the_context(folder):

@@ -46,6 +46,7 @@ def answer_view(one: Checked, *, again: bool = False) -> RenderableType:
         [] if again else [Text(f"{one.name}{read_as}: {reading.model.name}", "bold")]
     )
     parts.append(Text.assemble("  ", (_WORDS[answer.verdict], _STYLES[answer.verdict]), "  ", _line(answer)))
+    parts.append(Padding(Text(_basis(answer), "dim"), (0, 0, 0, 4)))
     if answer.verdict is not Verdict.FITS:
         parts += [Padding(Text(line), (0, 0, 0, 4)) for line in _advice(answer, reading)]
     dim = [f"note: {note}" for note in answer.notes] + ([] if again else _passed_over(reading))
@@ -77,6 +78,7 @@ def case_of(one: Checked) -> Case:
     line = _line(one.answer)
     story = [
         line,
+        _basis(one.answer),
         *([] if fits else _advice(one.answer, one.reading)),
         *one.answer.notes,
         *_passed_over(one.reading),
@@ -110,6 +112,10 @@ def _line(answer: Answer) -> str:
     needed = answer.needed_bytes
     span = f"90 %: {gib(needed.low)} to {gib(needed.high)}"
     return f"{answer.gpu.name}: needs {gib(needed.value)} of {gib(answer.room_bytes)} ({span})"
+
+
+def _basis(answer: Answer) -> str:
+    return f"basis: {answer.estimate.evidence.text}"
 
 
 def _advice(answer: Answer, reading: Reading) -> list[str]:

@@ -102,6 +102,7 @@ def _view(one: Explanation) -> RenderableType:
     head = f"{one.model}: {gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; "
     parts: list[RenderableType] = [
         Text(head + f"{gib(one.peak_reserved_bytes)} reserved", style="bold"),
+        Text(f"reserved: {one.basis}", "dim"),
         heading("Alive at the peak"),
         _shares(one),
         heading("Two steps, allocation by allocation"),

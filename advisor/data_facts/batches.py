@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from advisor.data_facts.facts import Padding
 from advisor.errors import AdvisorError
-from advisor.estimate import Estimator, reserved_interval
+from advisor.estimate import Estimator
 from advisor.plan.document import Plan
 from advisor.records import GpuSpec, ModelSpec
 
@@ -43,10 +43,9 @@ def longest_batches(
     found = []
     for config in shapes:
         try:
-            outcome = estimator.outcome(model, config, gpu)
+            needed = estimator.reserved(model, config, gpu).high
         except AdvisorError:
             continue
-        needed = reserved_interval(config, gpu, outcome).high
         found.append(
             LongestBatch(
                 micro_batch=config.micro_batch,

@@ -40,7 +40,7 @@ def page(plan: Plan) -> Document:
     return Document(
         title=f"{plan.model.name} on {plan.card.name}",
         lead=f"The best of {plan.examined} configs that were weighed, for the goal {plan.goal}, in the {fitting}. "
-        f"Basis: {plan.estimate.basis.value}.",
+        f"Basis: {plan.estimate.evidence.text}.",
         sections=(
             Section(name="choice", title="The plan", blocks=(_choices(plan),)),
             Section(name="front", title="What else is worth choosing", blocks=(_picture(plan), _front(plan))),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from advisor.evidence import Basis
 from advisor.plan.document import Alternative, Choice
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
@@ -225,4 +226,5 @@ def assumptions(ask: Question, found: Examined) -> Iterator[str]:
         yield "LLM.int8 meets no outlier columns; trained models have some, which adds a little"
     versions = installed_versions()
     names = ", ".join(f"{n} {versions[n]}" for n in ("torch", "transformers", "peft", "bitsandbytes", "trl"))
-    yield f"simulated, not measured, with {names}"
+    measured = ask.estimator.evidence(model, config, gpu).basis is Basis.MEASURED
+    yield f"{'all but the peaks is simulated' if measured else 'simulated, not measured'}, with {names}"

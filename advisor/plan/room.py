@@ -1,13 +1,10 @@
-"""Whether a config fits at a risk: what it needs at the upper end of its range, against what the card gives."""
-
-from math import log
+"""What a card gives, and the risk at which a config has to fit it."""
 
 from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError
-from advisor.records import ByteInterval, GpuSpec
+from advisor.records import GpuSpec
 
 DEFAULT_RISK = 0.01
-_RISK_OF_RANGE = 0.05  # a range holds 90 % of real outcomes: one in twenty lies above it
 _LEAST_RISK, _MOST_RISK = 0.0001, 0.4
 
 
@@ -34,13 +31,3 @@ def checked_risk(risk: float) -> float:
             fix=f"a number from {_LEAST_RISK:g} to {_MOST_RISK:g}, such as 0.01",
         )
     return risk
-
-
-def at_risk_bytes(figure: ByteInterval, risk: float) -> int:
-    """What is not exceeded but with that risk.
-
-    The way from the value to the upper end of its range, stretched as an exponential tail would be: residuals of the
-    rows are nothing in most and large in few, so that a normal tail would promise too much. docs/decisions/0021.
-    """
-    stretch = log(0.5 / risk) / log(0.5 / _RISK_OF_RANGE)
-    return figure.value + round((figure.high - figure.value) * stretch)

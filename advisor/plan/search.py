@@ -13,11 +13,10 @@ from functools import partial
 from itertools import count, pairwise
 
 from advisor.errors import AdvisorError
-from advisor.estimate import Estimator, reserved_range
+from advisor.estimate import Estimator
 from advisor.plan.goals import Goal, score
 from advisor.plan.lanes import Lane, PlanOptions, at_micro_batch
 from advisor.plan.partial import guess, may_be_partial, settled
-from advisor.plan.room import at_risk_bytes
 from advisor.plan.worth import indifference_share, passed_over
 from advisor.records import (
     QUANTISED,
@@ -81,8 +80,7 @@ class Question:
 
     def bound(self, config: TrainConfig, like: TrainConfig | None = None) -> int:
         """What the config needs at least, at the risk asked for; `like` as `Estimator.least_bytes` has it."""
-        least = self.estimator.least_bytes(self.model, config, self.gpu, like)
-        return at_risk_bytes(reserved_range(config, self.gpu, least), self.options.risk)
+        return self.estimator.least_needed_bytes(self.model, config, self.gpu, self.options.risk, like)
 
     def has_tape(self, config: TrainConfig) -> bool:
         """Whether nothing needs to be traced for it."""
@@ -104,9 +102,7 @@ class Question:
 
     def replayed(self, one: Examined) -> Examined:
         """With its replay, where the allocator may take what it likes."""
-        outcome = self.estimator.outcome(self.model, one.config, self.gpu)
-        peak = reserved_range(one.config, self.gpu, outcome.peak_reserved_bytes)
-        needed = at_risk_bytes(peak, self.options.risk)
+        needed = self.estimator.needed_bytes(self.model, one.config, self.gpu, self.options.risk)
         return replace(one, known=Known.REPLAY, needed_bytes=needed, fits=needed <= self.room_bytes)
 
     def squeezed(self, one: Examined) -> Examined:

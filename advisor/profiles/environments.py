@@ -10,7 +10,7 @@ from advisor.catalog.names import shown
 from advisor.errors import AdvisorError, ExitCode
 from advisor.files import replace_text
 from advisor.profiles.check import check_facts
-from advisor.profiles.folders import check_place
+from advisor.profiles.folders import check_place, known_folders
 
 FILE_NAME = "environment.json"
 
@@ -77,6 +77,16 @@ def read_environment(folder: Path, card: str, name: str) -> dict[str, Any]:
     if expected != name:
         raise _unreadable(path, f"its content belongs to a folder {expected}: it was changed")
     return facts
+
+
+def known_environment(card: str, name: str) -> dict[str, Any]:
+    """The facts of an environment, the user's own or a shipped one.
+
+    Raises: AdvisorError as `read_environment`.
+    """
+    folders = known_folders()
+    having = [folder for folder in folders if (folder / card / name / FILE_NAME).exists()]
+    return read_environment((*having, *folders)[0], card, name)
 
 
 def _unreadable(path: Path, why: str) -> AdvisorError:

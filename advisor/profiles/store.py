@@ -50,6 +50,11 @@ def known_rows(*, withdrawn: bool = False) -> Iterator[Measurement]:
     yield from _measurements(known_folders(), withdrawn=withdrawn)
 
 
+def rows_of(card: str, model: str) -> Iterator[Measurement]:
+    """As `known_rows`, of one model on one card; the files of others are not read."""
+    yield from _measurements(known_folders(), withdrawn=False, card=card, model=model)
+
+
 def stored_rows(*folders: Path, withdrawn: bool = False) -> Iterator[tuple[Place, dict[str, Any]]]:
     """As `read_rows`, of several folders, with each row as its file has it, in the present schema."""
     for found in _stored(folders, withdrawn=withdrawn):
@@ -138,8 +143,12 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> int:
     return len(added)
 
 
-def _measurements(folders: tuple[Path, ...], *, withdrawn: bool) -> Iterator[Measurement]:
+def _measurements(
+    folders: tuple[Path, ...], *, withdrawn: bool, card: str = "", model: str = ""
+) -> Iterator[Measurement]:
     for place, paths in _files(folders):
+        if (card and place[0] != card) or (model and place[2] != model):
+            continue
         with _uncollected():
             made = [_measurement(found) for found in _rows(place, paths, withdrawn=withdrawn)]
         yield from made

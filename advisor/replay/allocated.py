@@ -11,6 +11,9 @@ from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape
 
+_STAY = ("parameter", "buffer", "quantisation state", "optimizer state")  # categories of what a step keeps
+_WARM_UP = "loader_warmup"  # one block of all the weights, gone before the first step
+
 
 def least_peak_bytes(tape: Tape, shape: Shape) -> int:
     """No more than the allocated peak at that shape, and within a percent of it; `tape` is a brief one."""
@@ -25,6 +28,26 @@ def least_peak_bytes(tape: Tape, shape: Shape) -> int:
         peak = max(peak, now + highest, now + change * (times - 1) + highest)
         now += change * times
     return peak
+
+
+def largest_block_bytes(tape: Tape, shape: Shape) -> int:
+    """The largest block that a step asks for and gives back; `tape` is a brief one.
+
+    Where the allocator places such a block otherwise than the replay, what it reserves differs by as much.
+    """
+    sizes = sizes_bytes(tape, shape)
+    return max((sizes[index] for index in _given_back(tape)), default=0)
+
+
+def _given_back(tape: Tape) -> set[int]:
+    """Which sizes are of blocks that come and go."""
+    return {
+        event.b
+        for event in tape.events
+        if event.op in (Op.ALLOC, Op.TOUCH)
+        and tape.labels[event.label].category not in _STAY
+        and tape.sizes[event.b].constant != _WARM_UP
+    }
 
 
 def _run(

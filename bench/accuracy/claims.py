@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import comb
 from typing import Any
 
 from bench.accuracy.compared import OWN, Accuracy, Compared, Figure, Verdict
-from bench.accuracy.groups import counted, summarise
+from bench.accuracy.groups import at_risks, counted, summarise
 
+_ENOUGH = 20  # rows, to judge a share of them in range
+_LUCK = 0.05  # what comes less often than that is no luck
 ROOM = 0.03  # a verdict is wrong only where the predicted minimum is beyond the room by more than this
 
 
@@ -31,7 +34,8 @@ def claims_kept(accuracy: Accuracy) -> list[Kept]:
     """Every claim about rows that are there, and the verdicts that no row may contradict."""
     rows = counted(accuracy.compared)
     found = [_kept(claim, rows) for claim in _claims()]
-    return [kept for kept in (*found, *_verdicts_kept(accuracy.verdicts)) if kept.rows]
+    told = (*found, *_risks_kept(accuracy), *_verdicts_kept(accuracy.verdicts))
+    return [kept for kept in told if kept.rows]
 
 
 def is_wrong(verdict: Verdict) -> bool:
@@ -85,10 +89,31 @@ def _broken(claim: dict[str, Any], figures: Sequence[Figure]) -> list[str]:
         )
         if limit is not None and value > limit
     ]
-    covered = claim.get("covered")
-    if covered is not None and (seen.covered is None or seen.covered < covered):
-        found.append(f"{seen.covered or 0:.0%} in the predicted range")
+    least, most = claim.get("covered", (0.0, 1.0))
+    judged = "covered" in claim and len(figures) >= _ENOUGH
+    if judged and (seen.covered is None or not least <= seen.covered <= most):
+        found.append(f"{seen.covered or 0:.1%} in the predicted range")
     return found
+
+
+def _risks_kept(accuracy: Accuracy) -> list[Kept]:
+    """That no more rows needed more than the risk says, but for what is luck."""
+    own = at_risks(counted(accuracy.of(own=True).compared))
+    return [
+        Kept(
+            claim=f"own rows: at a risk of {s.risk:.0%}, no more than that reserved more than was said",
+            rows=s.count,
+            broken=""
+            if _chance(s.count, round(s.exceeded * s.count), s.risk) >= _LUCK
+            else f"{s.exceeded:.1%}",
+        )
+        for s in own
+    ]
+
+
+def _chance(rows: int, seen: int, risk: float) -> float:
+    """Of seeing as many or more among so many rows, each with that risk."""
+    return 1 - sum(comb(rows, n) * risk**n * (1 - risk) ** (rows - n) for n in range(seen))
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import Any
 from advisor.records import TrainConfig
 
 OWN = "own"  # the source of rows that this project's bench measured
+RISKS = ("0.1", "0.05", "0.01")  # as `--risk` takes them
 GROUPS = ("precision", "method", "checkpointing", "attention", "card", "model")
 
 
@@ -42,6 +43,8 @@ class Compared:
     config: TrainConfig
     figures: dict[str, Figure]  # allocated, reserved, device, process, static, cap with and without retries
     phases: dict[str, Figure] = field(default_factory=dict)  # peak allocated
+    largest_block_bytes: int = 0  # that a step gives back: what residuals of reserved are counted in
+    needed_bytes: dict[str, int] = field(default_factory=dict)  # reserved, at each risk of `RISKS`
     repeats: str = ""  # the id of the row of the same config that counts instead
 
     @property

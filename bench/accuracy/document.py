@@ -8,9 +8,19 @@ from advisor.errors import AdvisorError, ExitCode
 from advisor.records import config_from_json
 from bench.accuracy.claims import claims_kept, is_wrong
 from bench.accuracy.compared import GROUPS, OWN, Accuracy, Compared, Figure, LeftOut, Verdict
-from bench.accuracy.groups import OTHERS, PEAKS, Summary, by_phase, counted, grouped, summaries
+from bench.accuracy.groups import (
+    OTHERS,
+    PEAKS,
+    AtRisk,
+    Summary,
+    at_risks,
+    by_phase,
+    counted,
+    grouped,
+    summaries,
+)
 
-SCHEMA = 1  # 1: first
+SCHEMA = 2  # 1: first; 2: rows have their largest block, and what they need at a risk
 _DIGITS = 6  # of an error; more would be noise in a diff
 
 
@@ -23,6 +33,7 @@ def to_json(accuracy: Accuracy) -> dict[str, Any]:
             {"claim": kept.claim, "rows": kept.rows, "broken": kept.broken or None}
             for kept in claims_kept(accuracy)
         ],
+        "risks": [{"of": of, **_rounded(asdict(s))} for of, part in parts.items() for s in _at_risks(part)],
         "summaries": [line for of, part in parts.items() for line in _summaries(of, part)],
         "rows": [_row(row) for row in accuracy.compared],
         "verdicts": [_verdict(verdict) for verdict in accuracy.verdicts],
@@ -33,13 +44,13 @@ def to_json(accuracy: Accuracy) -> dict[str, Any]:
 def from_json(document: dict[str, Any]) -> Accuracy:
     """The rows of a document.
 
-    Raises: AdvisorError where it is of a newer schema.
+    Raises: AdvisorError where it is of another schema.
     """
-    if document["schema"] > SCHEMA:
+    if document["schema"] != SCHEMA:
         raise AdvisorError(
             f"The accuracy report is of schema {document['schema']}.",
-            why=f"this version reads up to {SCHEMA}",
-            fix="update the project",
+            why=f"this version reads {SCHEMA}",
+            fix="`python -m bench.accuracy reports` makes it anew, or update the project",
             exit_code=ExitCode.ENVIRONMENT,
         )
     return Accuracy(
@@ -70,7 +81,14 @@ def _summaries(of: str, part: Accuracy) -> list[dict[str, Any]]:
 
 
 def _summary(of: str, by: str, summary: Summary) -> dict[str, Any]:
-    values = {"of": of, "by": by, **asdict(summary)}
+    return _rounded({"of": of, "by": by, **asdict(summary)})
+
+
+def _at_risks(part: Accuracy) -> list[AtRisk]:
+    return at_risks(counted(part.compared))
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, _DIGITS) + 0.0 if isinstance(v, float) else v for k, v in values.items()}
 
 
@@ -84,6 +102,8 @@ def _row(row: Compared) -> dict[str, Any]:
         "repeats": row.repeats or None,
         "figures": {name: _figure(figure) for name, figure in row.figures.items()},
         "phases": {name: _figure(figure) for name, figure in row.phases.items()},
+        "largest_block_bytes": row.largest_block_bytes,
+        "needed_bytes": row.needed_bytes,
     }
 
 
@@ -106,6 +126,8 @@ def _read_row(row: dict[str, Any]) -> Compared:
         repeats=row["repeats"] or "",
         figures={name: _read_figure(figure) for name, figure in row["figures"].items()},
         phases={name: _read_figure(figure) for name, figure in row["phases"].items()},
+        largest_block_bytes=row["largest_block_bytes"],
+        needed_bytes=row["needed_bytes"],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 from bench.accuracy.caps import WITH_RETRIES, WITHOUT_RETRIES
-from bench.accuracy.compared import Compared, Figure
+from bench.accuracy.compared import RISKS, Compared, Figure
 
 PEAKS = ("allocated", "reserved", "device", "process")  # each with a predicted range
 OTHERS = ("static", WITHOUT_RETRIES, WITH_RETRIES)
@@ -38,6 +38,34 @@ def summarise(group: str, figure: str, figures: Sequence[Figure]) -> Summary:
         worst_under=min(0.0, *errors),
         worst_over=max(0.0, *errors),
         covered=mean(inside) if inside else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtRisk:
+    """How often rows reserved more than was said to be needed at a risk, and what that kept free."""
+
+    risk: float
+    count: int
+    exceeded: float  # share of the rows
+    mean_margin: float  # shares of the predicted peak
+    median_margin: float
+
+
+def at_risks(rows: Sequence[Compared]) -> list[AtRisk]:
+    """One for each risk of `RISKS`; none where no row has a reserved peak."""
+    told = [(row, row.figures["reserved"]) for row in rows if row.needed_bytes]
+    return [_at_risk(risk, told) for risk in RISKS] if told else []
+
+
+def _at_risk(risk: str, told: Sequence[tuple[Compared, Figure]]) -> AtRisk:
+    margins = [row.needed_bytes[risk] / figure.predicted_bytes - 1 for row, figure in told]
+    return AtRisk(
+        risk=float(risk),
+        count=len(told),
+        exceeded=mean(figure.measured_bytes > row.needed_bytes[risk] for row, figure in told),
+        mean_margin=mean(margins),
+        median_margin=median(margins),
     )
 
 

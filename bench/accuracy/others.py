@@ -7,9 +7,11 @@ from pathlib import Path
 from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError
 from advisor.estimate import COARSE, FINE, Estimator
-from advisor.records import ByteInterval, Estimate, GpuSpec
+from advisor.records import Estimate
+from advisor.residuals.table import MEMORY, shipped
 from bench.accuracy.compared import Accuracy, Compared, Figure, LeftOut, Verdict
 from bench.accuracy.published import PublishedRow, read_published
+from bench.accuracy.ranges import with_ranges
 
 
 def compare_published(folder: Path, estimator: Estimator) -> Accuracy:
@@ -34,9 +36,10 @@ def compare_these(rows: Sequence[PublishedRow], estimator: Estimator) -> Accurac
         except AdvisorError as error:
             left_out.append(LeftOut(source=row.source, reason=f"{row.model.name}: {error.what}", count=1))
             continue
-        compared.extend(_compared(row, estimate))
+        compared.extend(_compared(row, estimate, estimator))
         verdicts.extend(_verdict(row, estimate))
-    return _with(Accuracy(compared=tuple(compared), verdicts=tuple(verdicts), left_out=()), left_out)
+    found = Accuracy(compared=tuple(compared), verdicts=tuple(verdicts), left_out=())
+    return _with(with_ranges(found, shipped(MEMORY)), left_out)
 
 
 def _with(made: Accuracy, left_out: Sequence[LeftOut]) -> Accuracy:
@@ -48,20 +51,18 @@ def _whose(row: PublishedRow) -> tuple[str, str]:
 
 
 def _estimate(row: PublishedRow, estimator: Estimator) -> Estimate:
-    return estimator.estimate(row.model, row.config, row.gpu, halvings=FINE if row.boundary else COARSE)
+    return estimator.simulated(row.model, row.config, row.gpu, halvings=FINE if row.boundary else COARSE)
 
 
-def _compared(row: PublishedRow, estimate: Estimate) -> list[Compared]:
-    reserved = estimate.peak_reserved_bytes
+def _compared(row: PublishedRow, estimate: Estimate, estimator: Estimator) -> list[Compared]:
+    reserved = estimate.peak_reserved_bytes.value
     pairs = {
-        "allocated": (row.allocated_bytes, estimate.peak_allocated_bytes),
+        "allocated": (row.allocated_bytes, estimate.peak_allocated_bytes.value),
         "reserved": (row.reserved_bytes, reserved),
-        "process": (row.process_bytes, _of_process(reserved, row.gpu)),
+        "process": (row.process_bytes, reserved + row.gpu.context_bytes),
     }
     figures = {
-        name: Figure(
-            measured_bytes=seen, predicted_bytes=told.value, low_bytes=told.low, high_bytes=told.high
-        )
+        name: Figure(measured_bytes=seen, predicted_bytes=told)
         for name, (seen, told) in pairs.items()
         if seen is not None
     }
@@ -76,18 +77,9 @@ def _compared(row: PublishedRow, estimate: Estimate) -> list[Compared]:
             config=row.config,
             figures=figures,
             repeats=row.repeats,
+            largest_block_bytes=estimator.largest_block_bytes(row.model, row.config, row.gpu),
         )
     ]
-
-
-def _of_process(reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:
-    """What the process holds of the card: the allocator's segments and the context."""
-    doubt = gpu.context_uncertainty_bytes
-    return ByteInterval(
-        value=reserved.value + gpu.context_bytes,
-        low=reserved.low + gpu.context_bytes - doubt,
-        high=reserved.high + gpu.context_bytes + doubt,
-    )
 
 
 def _verdict(row: PublishedRow, estimate: Estimate) -> list[Verdict]:

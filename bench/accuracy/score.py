@@ -10,8 +10,10 @@ from advisor.errors import AdvisorError
 from advisor.estimate import COARSE, FINE, Estimator
 from advisor.profiles.record import Measurement, Outcome
 from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
+from advisor.residuals.table import MEMORY, shipped
 from bench.accuracy.caps import cap_figures
 from bench.accuracy.compared import OWN, Accuracy, Compared, Figure, LeftOut, Verdict
+from bench.accuracy.ranges import with_ranges
 
 _RAN = (Outcome.OK, Outcome.OOM)  # what a prediction can be wrong about
 
@@ -48,7 +50,8 @@ def compare_rows(rows: Iterable[Measurement], estimator: Estimator) -> Accuracy:
                 verdicts.extend(_verdict(one))
         except AdvisorError as error:
             left_out.append(LeftOut(source=OWN, reason=f"{row.model}: {error.what}", count=1))
-    return Accuracy(compared=tuple(compared), verdicts=tuple(verdicts), left_out=tuple(left_out))
+    found = Accuracy(compared=tuple(compared), verdicts=tuple(verdicts), left_out=tuple(left_out))
+    return with_ranges(found, shipped(MEMORY))
 
 
 def _prepare(rows: Sequence[Measurement], estimator: Estimator) -> None:
@@ -74,7 +77,7 @@ def _parts(row: Measurement) -> tuple[ModelSpec, GpuSpec]:
 def _estimate(row: Measurement, estimator: Estimator) -> Estimate:
     model, gpu = _parts(row)
     fine = row.smallest_cap is not None or row.cap_bytes is not None or row.outcome is Outcome.OOM
-    return estimator.estimate(model, row.config, gpu, halvings=FINE if fine else COARSE)
+    return estimator.simulated(model, row.config, gpu, halvings=FINE if fine else COARSE)
 
 
 def _compared(one: Scored, estimator: Estimator) -> Compared:
@@ -99,19 +102,14 @@ def _compared(one: Scored, estimator: Estimator) -> Compared:
             for name, peaks in row.phases.items()
             if phases.get(name) and peaks.peak_allocated_bytes
         },
+        largest_block_bytes=estimator.largest_block_bytes(model, row.config, gpu),
     )
 
 
 def _against(measured: int | None, predicted: ByteInterval | None, name: str) -> dict[str, Figure]:
     if measured is None or predicted is None:
         return {}
-    figure = Figure(
-        measured_bytes=measured,
-        predicted_bytes=predicted.value,
-        low_bytes=predicted.low,
-        high_bytes=predicted.high,
-    )
-    return {name: figure}
+    return {name: Figure(measured_bytes=measured, predicted_bytes=predicted.value)}
 
 
 def _exact(measured: int | None, predicted: int, name: str) -> dict[str, Figure]:
