@@ -11,6 +11,7 @@ from advisor.replay.allocated import least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
 from advisor.replay.clock import HostPace, step_time
+from advisor.replay.driver import Driver, driver_of
 from advisor.replay.memory import (
     Outcome,
     Program,
@@ -194,6 +195,7 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
         cublas_workspace_bytes=gpu.cublas_workspace_bytes if gpu else _USUAL_CUBLAS_WORKSPACE_BYTES,
         loader_warmup_limit_bytes=gpu.memory_bytes - _WARMUP_LEAVES_BYTES if gpu else None,
         allocator=config.allocator,
+        driver=driver_of(gpu.compute_capability, config.method) if gpu else Driver(),
     )
 
 
