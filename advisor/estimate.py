@@ -195,7 +195,7 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
         cublas_workspace_bytes=gpu.cublas_workspace_bytes if gpu else _USUAL_CUBLAS_WORKSPACE_BYTES,
         loader_warmup_limit_bytes=gpu.memory_bytes - _WARMUP_LEAVES_BYTES if gpu else None,
         allocator=config.allocator,
-        driver=driver_of(gpu.compute_capability, config.method) if gpu else Driver(),
+        driver=driver_of(gpu.compute_capability, config.method, config.precision) if gpu else Driver(),
     )
 
 

@@ -7,13 +7,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from advisor.records import Method
+from advisor.records import Method, Precision
 from advisor.tape.events import Event, Op
-from advisor.tape.record import Tape
+from advisor.tape.record import Label, Tape
 from advisor.units import MIB
 
 CONTEXT = "context"
-_KERNEL, _FORWARD, _ATTENTION = "first kernel", "first forward", "first attention"
+_WEIGHT, _KERNEL = "first quantised weight", "first kernel"
+_FORWARD, _ATTENTION = "first forward", "first attention"
 _PRODUCTS = ("first product", "first product of backward")  # each makes a cuBLAS handle
 _HANDLE = "cublas handle"
 # Ops that launch nothing while a model loads: what the recorder calls the loader's own, room, and copies from the host.
@@ -42,8 +43,8 @@ class Driver:
 
 
 @cache
-def driver_of(compute_capability: tuple[int, int], method: Method) -> Driver:
-    """The driver's own mappings on such a card, in a run of that method."""
+def driver_of(compute_capability: tuple[int, int], method: Method, precision: Precision) -> Driver:
+    """The driver's own mappings on such a card, in a run of that kind."""
     return Driver(
         tuple(
             Mapping(
@@ -56,6 +57,7 @@ def driver_of(compute_capability: tuple[int, int], method: Method) -> Driver:
             if list(compute_capability) in card["capabilities"]
             for row in card["mapping"]
             if method.value in row.get("methods", [method.value])
+            and precision.value in row.get("precisions", [precision.value])
         )
     )
 
@@ -66,9 +68,8 @@ def moments(tape: Tape, requests: Iterable[Event]) -> tuple[tuple[int, str], ...
 
 
 def _moments(tape: Tape, requests: Iterable[Event]) -> Iterator[tuple[int, str]]:
-    ops = [label.op for label in tape.labels]
-    of_label = [_moment(op) for op in ops]
-    waiting = {_KERNEL, _FORWARD, _ATTENTION}
+    of_label = [_moment(label) for label in tape.labels]
+    waiting = {_WEIGHT, _KERNEL, _FORWARD, _ATTENTION}
     products = iter(_PRODUCTS)
     for index, (kind, a, _, _, label) in enumerate(requests):
         if kind == Op.PHASE:
@@ -81,18 +82,17 @@ def _moments(tape: Tape, requests: Iterable[Event]) -> Iterator[tuple[int, str]]
             yield index, next(products, "")
         elif found in waiting:
             waiting.remove(found)
-            if found != _KERNEL and _KERNEL in waiting:
-                waiting.remove(_KERNEL)
-                yield index, _KERNEL
             yield index, found
 
 
-def _moment(op: str) -> str:
-    if op == _HANDLE:
+def _moment(label: Label) -> str:
+    if label.op == _HANDLE:
         return _HANDLE
-    if "scaled_dot_product" in op:
+    if "scaled_dot_product" in label.op:
         return _ATTENTION
-    return "" if op.startswith(_WITHOUT_KERNEL) else _KERNEL
+    if not label.op.startswith(_WITHOUT_KERNEL):
+        return _KERNEL
+    return _WEIGHT if label.category == "quantisation state" else ""
 
 
 @cache
