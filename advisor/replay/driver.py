@@ -62,15 +62,11 @@ def driver_of(compute_capability: tuple[int, int], method: Method, precision: Pr
     )
 
 
-def moments(tape: Tape, requests: Iterable[Event]) -> tuple[tuple[int, str], ...]:
+def moments(tape: Tape, requests: Iterable[Event]) -> Iterator[tuple[int, str]]:
     """Before which requests the driver acts: their indices, ascending, and the moments."""
-    return tuple(_moments(tape, requests))
-
-
-def _moments(tape: Tape, requests: Iterable[Event]) -> Iterator[tuple[int, str]]:
     of_label = [_moment(label) for label in tape.labels]
     waiting = {_WEIGHT, _KERNEL, _FORWARD, _ATTENTION}
-    products = iter(_PRODUCTS)
+    products = list(_PRODUCTS)
     for index, (kind, a, _, _, label) in enumerate(requests):
         if kind == Op.PHASE:
             found = _FORWARD if tape.phases[a] == "forward" else ""
@@ -79,7 +75,9 @@ def _moments(tape: Tape, requests: Iterable[Event]) -> Iterator[tuple[int, str]]
         else:
             continue
         if found == _HANDLE:
-            yield index, next(products, "")
+            yield index, products.pop(0)
+            if not products:
+                return  # everything else came before
         elif found in waiting:
             waiting.remove(found)
             yield index, found

@@ -21,7 +21,6 @@ class Program:
 
     tape: Tape
     requests: tuple[Event, ...]  # allocations, frees, phases, and `Op.TOUCH`
-    moments: tuple[tuple[int, str], ...]  # before which of them the driver maps something for itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +41,7 @@ def program(made: Tape, further_tiles: int = 0) -> Program:
 
     `made` is a brief tape.
     """
-    requests = tuple(unroll(made, further_tiles))
-    return Program(made, requests, moments(made, requests))
+    return Program(made, tuple(unroll(made, further_tiles)))
 
 
 def replay(made: Program, shape: Shape, cap_bytes: int | None = None) -> Outcome:
@@ -120,7 +118,7 @@ class _Meter:
 
     def run(self, made: Program) -> None:
         start = best = 0
-        for index, moment in made.moments:
+        for index, moment in moments(made.tape, made.requests):
             best = self._run(made.requests[start:index], start, best)
             self.addresses.reach(moment)
             start = index

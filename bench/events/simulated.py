@@ -8,9 +8,8 @@ from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.estimate import shape_on
 from advisor.records import config_from_json
-from advisor.replay.brief import brief
 from advisor.replay.driver import moments
-from advisor.replay.memory import program, replay
+from advisor.replay.memory import Program, replay
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape, unroll
@@ -18,6 +17,7 @@ from advisor.tape.store import TapeStore, wanted
 from bench.events.history import ALLOC, FREE
 
 _LAST_OF_STEP = "optimizer"
+_TRAINING = ("load", "prepare", "forward", "backward", _LAST_OF_STEP)
 
 
 class Asked(NamedTuple):
@@ -50,7 +50,7 @@ def simulated_run(row: dict[str, Any], card: str, steps: int, store: TapeStore) 
     tape = store.get(wanted(find_model(row["model"])[0], config, gpu))
     shape = shape_on(config, gpu)
     tiles = max(0, tape.further_tiles(config.micro_batch, config.sequence_length))
-    requests = [event for event in unroll(tape, tiles) if event.op != Op.KERNEL]
+    requests = _training(tape, [event for event in unroll(tape, tiles) if event.op != Op.KERNEL])
     at = [index for index, event in enumerate(requests) if event.op == Op.PHASE]
     asked = tuple(_asked(tape, shape, requests))
     steady = tuple(each for each in asked if each.step == asked[-1].step)
@@ -58,8 +58,16 @@ def simulated_run(row: dict[str, Any], card: str, steps: int, store: TapeStore) 
         asked += tuple(each._replace(step=step) for each in steady)
     # Phases are requests, too, but nothing is asked at them.
     found = ((index - sum(phase < index for phase in at), m) for index, m in moments(tape, requests))
-    outcome = replay(program(brief(tape), tiles), shape)
-    return Run(asked, tuple(found), shape, outcome.peak_reserved_bytes)
+    reserved_bytes = replay(Program(tape, tuple(requests)), shape).peak_reserved_bytes
+    return Run(asked, tuple(found), shape, reserved_bytes)
+
+
+def _training(tape: Tape, requests: list[Event]) -> list[Event]:
+    """What comes before anything but training: a history is cut there, too."""
+    ends = (
+        i for i, each in enumerate(requests) if each.op == Op.PHASE and tape.phases[each.a] not in _TRAINING
+    )
+    return requests[: next(ends, len(requests))]
 
 
 def _asked(tape: Tape, shape: Shape, requests: list[Event]) -> Iterator[Asked]:
