@@ -107,7 +107,9 @@ class Estimator:
             peak_allocated_bytes=_interval(config, gpu, "allocated", outcome.peak_allocated_bytes),
             peak_reserved_bytes=reserved,
             minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
-            peak_device_bytes=None if gpu is None else _on_device(reserved, gpu),
+            peak_device_bytes=None
+            if gpu is None
+            else _with_managed(_on_device(reserved, gpu), made.tape.managed_bytes, gpu),
             phases=tuple(outcome.phase_allocated_bytes.items()),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
             step_seconds=step,
@@ -239,3 +241,13 @@ def _on_device(reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:
         low=reserved.low + beside - doubt,
         high=reserved.high + beside + doubt,
     )
+
+
+def _with_managed(device: ByteInterval, managed_bytes: int, gpu: GpuSpec) -> ByteInterval:
+    """What a paged optimizer keeps is on the card, too, as far as there is room; the driver moves the rest to the host."""
+    room_bytes = max(gpu.board_bytes, gpu.memory_bytes)
+
+    def held(bytes_beside: int) -> int:
+        return max(bytes_beside, min(bytes_beside + managed_bytes, room_bytes))
+
+    return ByteInterval(value=held(device.value), low=held(device.low), high=held(device.high))
