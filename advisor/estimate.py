@@ -7,6 +7,7 @@ from advisor.replay.allocated import largest_block_bytes, least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
 from advisor.replay.clock import HostPace, step_time
+from advisor.replay.driver import Driver, driver_of
 from advisor.replay.memory import (
     Outcome,
     Program,
@@ -19,7 +20,7 @@ from advisor.replay.shape import Shape
 from advisor.replay.work import Sized, Work, at_shape, work
 from advisor.residuals.facts import facts_of
 from advisor.residuals.measured import MeasuredConfigs, with_measured
-from advisor.residuals.ranges import byte_range, margin_bytes, on_device
+from advisor.residuals.ranges import byte_range, margin_bytes, on_device, with_managed
 from advisor.residuals.table import MEMORY, REPEATS, Table, shipped
 from advisor.tape.record import Tape
 from advisor.tape.store import TapeStore, Wanted, wanted
@@ -178,7 +179,9 @@ class Estimator:
             peak_allocated_bytes=byte_range(self._table, facts, "allocated", allocated, allocated),
             peak_reserved_bytes=reserved,
             minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
-            peak_device_bytes=None if gpu is None else on_device(reserved, gpu),
+            peak_device_bytes=None
+            if gpu is None
+            else with_managed(on_device(reserved, gpu), made.tape.managed_bytes, gpu),
             phases=tuple(outcome.phase_allocated_bytes.items()),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
             step_seconds=step,
@@ -295,4 +298,5 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
         cublas_workspace_bytes=gpu.cublas_workspace_bytes if gpu else _USUAL_CUBLAS_WORKSPACE_BYTES,
         loader_warmup_limit_bytes=gpu.memory_bytes - _WARMUP_LEAVES_BYTES if gpu else None,
         allocator=config.allocator,
+        driver=driver_of(gpu.compute_capability, config.method, config.precision) if gpu else Driver(),
     )

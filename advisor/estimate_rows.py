@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from advisor.catalog.assumed import assumed_for
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.catalog.traps import traps_for
@@ -96,4 +97,5 @@ def _question(row: dict[str, Any]) -> Question:
         raise AdvisorError("The row names no model.", fix='add "model": "llama-3.1-8b"')
     model, assumed = find_model(row["model"])
     gpu, more = find_gpu(row["gpu"]) if row.get("gpu") else (None, [])
-    return Question(row.get("id"), model, gpu, config_from_json(row), (*assumed, *more))
+    config = config_from_json(row)
+    return Question(row.get("id"), model, gpu, config, (*assumed, *more, *assumed_for(config)))

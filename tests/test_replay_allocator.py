@@ -1,25 +1,23 @@
-"""The allocator model against two histories of the real allocator, address by address."""
+"""The allocator model against histories of the real allocator, address by address."""
 
-import json
-import lzma
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor.catalog.gpus import find_gpu
+from advisor.records import config_from_json
+from advisor.replay.addresses import DriverAddresses
 from advisor.replay.allocator import CachingAllocator
-from advisor.replay.blocks import MIN_BLOCK_BYTES, OutOfMemoryError
+from advisor.replay.blocks import OutOfMemoryError
+from advisor.replay.driver import CONTEXT, Driver, Mapping, driver_of
 from advisor.units import MIB
+from bench.events.history import ALLOC, SEGMENT, kept_folder, kept_histories
+from bench.events.report import replayed_bytes
 
-HISTORIES = sorted((Path(__file__).parent / "data/allocator").glob("*.json.xz"))
-
-
-def history(path: Path) -> list[tuple[str, int, int]]:
-    """Kind, bytes and address of each thing that the real allocator did."""
-    rows = json.loads(lzma.decompress(path.read_bytes()))
-    return [(kind, size, unit * MIN_BLOCK_BYTES) for kind, size, unit in rows]
+HISTORIES = kept_histories(kept_folder())
+each_history = pytest.mark.parametrize("kept", HISTORIES, ids=lambda kept: kept.path.name)
 
 
 class RecordedAddresses:
@@ -32,24 +30,34 @@ class RecordedAddresses:
         return self.pending.pop()
 
 
+def reserved_bytes(kept):
+    """What the real allocator took from the card; it gave nothing back."""
+    return sum(size for kind, size, _ in kept.happenings if kind == SEGMENT)
+
+
+def driver(kept):
+    config = config_from_json(kept.row)
+    return driver_of(find_gpu(kept.card)[0].compute_capability, config.method, config.precision)
+
+
 def test_there_are_histories_to_compare_with():
-    assert len(HISTORIES) == 2
-    assert all(len(history(path)) > 20_000 for path in HISTORIES)
+    assert len(HISTORIES) == 5
+    assert {"nf4", "int8", "fp32"} == {kept.row["precision"] for kept in HISTORIES}
+    assert all(len(kept.happenings) > 19_000 for kept in HISTORIES)
 
 
-@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name.removesuffix(".json.xz"))
-def test_every_block_lies_where_the_real_allocator_put_it(path):
+@each_history
+def test_every_block_lies_where_the_real_allocator_put_it(kept):
     """Same pools, rounding, best fit, splitting and joining: the same address for every request."""
     allocator = CachingAllocator()
     addresses = RecordedAddresses()
     allocator.addresses = addresses
     blocks = {}
-    reserved_bytes = allocations = 0
-    for kind, size, address in history(path):
-        if kind == "s":
+    allocations = 0
+    for kind, size, address in kept.happenings:
+        if kind == SEGMENT:
             addresses.pending.append(address)
-            reserved_bytes += size
-        elif kind == "a":
+        elif kind == ALLOC:
             blocks[address] = allocator.allocate(size)
             allocations += 1
             assert address == blocks[address].address
@@ -57,25 +65,48 @@ def test_every_block_lies_where_the_real_allocator_put_it(path):
         else:
             allocator.release(blocks.pop(address))
 
-    assert allocations > 10_000
-    assert reserved_bytes == allocator.reserved_bytes
+    assert allocations > 9_000
+    assert reserved_bytes(kept) == allocator.reserved_bytes
 
 
-@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name.removesuffix(".json.xz"))
-def test_modelled_addresses_reserve_what_the_card_reserved(path):
-    """Without the recorded addresses the driver's order is modelled: the same peak, to the byte."""
-    allocator = CachingAllocator()
-    blocks = {}
-    reserved_bytes = 0
-    for kind, size, address in history(path):
-        if kind == "s":
-            reserved_bytes += size
-        elif kind == "a":
-            blocks[address] = allocator.allocate(size)
-        else:
-            allocator.release(blocks.pop(address))
+@each_history
+def test_modelled_addresses_reserve_what_the_card_reserved(kept):
+    """Without the recorded addresses the driver is modelled: the same peak, to the byte."""
+    assert reserved_bytes(kept) == replayed_bytes(kept.happenings, dict(kept.moments), driver(kept))
 
-    assert reserved_bytes == allocator.peak_reserved_bytes
+
+def test_what_the_driver_maps_for_itself_decides_what_is_reserved():
+    """Without it two of the five histories are off, one by 9 %."""
+    bare = [replayed_bytes(kept.happenings, {}, Driver()) / reserved_bytes(kept) - 1 for kept in HISTORIES]
+
+    assert -0.09 > min(bare)
+    assert 2 == sum(error != 0 for error in bare)
+
+
+def test_the_newest_stretch_is_filled_first():
+    """A stretch of 32 MiB for each 20 MiB; what is small goes into the rest of the last one, upwards."""
+    addresses = DriverAddresses()
+    first, second = addresses.place(20 * MIB), addresses.place(20 * MIB)
+
+    assert first - 32 * MIB == second
+    assert [second + 20 * MIB, second + 22 * MIB] == [addresses.place(2 * MIB), addresses.place(2 * MIB)]
+    assert second + 24 * MIB == addresses.place(8 * MIB)
+    assert first + 20 * MIB == addresses.place(2 * MIB)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_the_driver_gives_back_is_used_again_where_torch_lives_beside_it(beside):
+    """A stretch that is wholly free is unmapped; one that holds a segment stays, and has room."""
+    pool = Mapping(moment=CONTEXT, size_bytes=62 * MIB, name="pool")
+    addresses = DriverAddresses(Driver((pool, Mapping(moment="kernel", returns="pool"))))
+    top = 1 << 47
+    segment = addresses.place((2 if beside else 32) * MIB)
+    addresses.reach("kernel")
+
+    again = addresses.place(32 * MIB)
+
+    assert (top - 2 * MIB if beside else top - 96 * MIB) == segment
+    assert (top - 64 * MIB if beside else top - 128 * MIB) == again
 
 
 def test_small_requests_share_a_segment():

@@ -155,6 +155,7 @@ def _tapes(draw):
     sizes = st.builds(Size, whole, st.lists(factor, max_size=3).map(tuple), whole, st.text(max_size=5))
     return _tape(
         tuple(events),
+        managed=Size(draw(whole), per_layer=draw(whole)),
         sizes=tuple(draw(st.lists(sizes, min_size=2, max_size=4))),
         key=draw(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)),
         tiled=draw(st.booleans()),

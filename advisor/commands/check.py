@@ -4,13 +4,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from advisor.catalog.assumed import assumed_for
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.check import Verdict, check
@@ -129,7 +130,7 @@ class _Question:
             began = time.monotonic()
             reading, answer, problem = None, None, None
             try:
-                reading = self._reading(path, card, assumed)
+                reading = _with_assumed(self._reading(path, card, assumed))
                 answer = check(
                     reading.model, reading.config, card, estimator, reserve_bytes=self.reserve_bytes
                 )
@@ -170,6 +171,10 @@ class _Question:
             ignored=(),
             unknown=(),
         )
+
+
+def _with_assumed(read: Reading) -> Reading:
+    return replace(read, assumptions=(*read.assumptions, *assumed_for(read.config)))
 
 
 def _replaced(read: Reading, config: TrainConfig, assumed: tuple[str, ...]) -> Reading:

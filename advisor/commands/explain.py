@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from advisor.catalog.assumed import assumed_for
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import model_from_config
 from advisor.commands.estimating import open_estimator
@@ -91,7 +92,8 @@ def _question(what: str) -> Question:
     planned = load_plan(Path(what))
     gpu, assumed = find_gpu(planned.card.name)
     model, more = model_from_config(planned.model.config, planned.model.name)
-    return Question(None, model, gpu, planned.config, (*assumed, *more))
+    told = (*assumed, *more, *assumed_for(planned.config))
+    return Question(None, model, gpu, planned.config, told)
 
 
 def _plain(one: Explanation) -> dict[str, Any]:

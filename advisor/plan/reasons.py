@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from advisor.catalog.assumed import assumed_for
 from advisor.evidence import Basis
 from advisor.plan.document import Alternative, Choice
 from advisor.plan.goals import Goal
@@ -222,8 +223,7 @@ def assumptions(ask: Question, found: Examined) -> Iterator[str]:
     if options.reserve_bytes:
         yield f"{gib(options.reserve_bytes)} are left to others, as asked"
     yield f"a risk of {options.risk:.1%} that the run needs more memory than is said to fit (--risk)"
-    if config.precision is Precision.INT8:
-        yield "LLM.int8 meets no outlier columns; trained models have some, which adds a little"
+    yield from assumed_for(config)
     versions = installed_versions()
     names = ", ".join(f"{n} {versions[n]}" for n in ("torch", "transformers", "peft", "bitsandbytes", "trl"))
     measured = ask.estimator.evidence(model, config, gpu).basis is Basis.MEASURED

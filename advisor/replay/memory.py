@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from advisor.records import Allocator
+from advisor.replay.addresses import DriverAddresses
 from advisor.replay.allocator import CachingAllocator
 from advisor.replay.blocks import ROUND_LARGE_BYTES, Block, OutOfMemoryError, rounded
+from advisor.replay.driver import moments
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape, unroll
@@ -46,7 +48,7 @@ def replay(made: Program, shape: Shape, cap_bytes: int | None = None) -> Outcome
     """The program through the allocator, under a cap where one is given."""
     meter = _Meter(made, shape, cap_bytes)
     try:
-        meter.run(made.requests)
+        meter.run(made)
     except OutOfMemoryError:
         return meter.outcome(out_of_memory=True)
     return meter.outcome()
@@ -106,6 +108,7 @@ class _Meter:
         self.sizes = sizes_bytes(made.tape, shape)
         expandable = shape.allocator is Allocator.EXPANDABLE
         self.allocator = CachingAllocator(cap_bytes, expandable=expandable)
+        self.addresses = self.allocator.addresses = DriverAddresses(shape.driver)
         self.blocks: dict[int, Block] = {}
         self.phase = ""
         self.phases: dict[str, int] = {}
@@ -113,10 +116,19 @@ class _Meter:
         self.peak_bytes = 0
         self.peak_request = 0
 
-    def run(self, requests: Sequence[Event]) -> None:
+    def run(self, made: Program) -> None:
+        start = best = 0
+        for index, moment in moments(made.tape, made.requests):
+            best = self._run(made.requests[start:index], start, best)
+            self.addresses.reach(moment)
+            start = index
+        self._run(made.requests[start:], start, best)
+        self._book()
+
+    def _run(self, requests: Sequence[Event], start: int, best: int) -> int:
+        """Requests from the one of that index on; `best` is the phase's allocated peak so far, and is given back."""
         allocator, sizes, blocks = self.allocator, self.sizes, self.blocks
-        best = 0
-        for index, (kind, slot, size, _, _) in enumerate(requests):
+        for index, (kind, slot, size, _, _) in enumerate(requests, start):
             if kind == Op.ALLOC:
                 blocks[slot] = allocator.allocate(sizes[size])
             elif kind == Op.FREE:
@@ -130,7 +142,7 @@ class _Meter:
                 best = allocator.peak_allocated_bytes
                 if best > self.peak_bytes:
                     self.peak_bytes, self.peak_request = best, index
-        self._book()
+        return best
 
     def _begin(self, phase: str) -> int:
         self._book()

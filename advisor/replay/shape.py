@@ -1,8 +1,9 @@
 """What turns a tape's expressions into bytes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from advisor.records import Allocator
+from advisor.replay.driver import Driver
 from advisor.tape.record import Size, Tape
 
 
@@ -15,6 +16,7 @@ class Shape:
     cublas_workspace_bytes: int
     loader_warmup_limit_bytes: int | None = None  # None: no card, so no limit
     allocator: Allocator = Allocator.DEFAULT
+    driver: Driver = field(default_factory=Driver)  # what it maps for itself
 
 
 def sizes_bytes(tape: Tape, shape: Shape) -> list[int]:

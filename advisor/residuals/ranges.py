@@ -33,3 +33,13 @@ def on_device(reserved: ByteInterval, gpu: GpuSpec) -> ByteInterval:
         low=reserved.low + beside - doubt,
         high=reserved.high + beside + doubt,
     )
+
+
+def with_managed(device: ByteInterval, managed_bytes: int, gpu: GpuSpec) -> ByteInterval:
+    """What a paged optimizer keeps is on the card, too, as far as there is room; the driver moves the rest to the host."""
+    room_bytes = max(gpu.board_bytes, gpu.memory_bytes)
+
+    def held(bytes_beside: int) -> int:
+        return max(bytes_beside, min(bytes_beside + managed_bytes, room_bytes))
+
+    return ByteInterval(value=held(device.value), low=held(device.low), high=held(device.high))

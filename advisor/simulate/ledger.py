@@ -93,6 +93,11 @@ class Ledger:
         life = self._lives.get(tensor.untyped_storage()._cdata)
         return None if life is None else life.slot
 
+    def part_of(self, tensor: torch.Tensor) -> int:
+        """The part that the tensor's storage belongs to, as far as it is known."""
+        slot = self.slot_of(tensor)
+        return NO_PART if slot is None else self.events[self._slot_event[slot]].part
+
     def is_symbolic(self, tensor: torch.Tensor) -> bool:
         """Whether the size of the tensor's storage depends on batch and length."""
         slot = self.slot_of(tensor)

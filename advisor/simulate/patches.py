@@ -17,6 +17,7 @@ import torch
 import transformers.masking_utils
 import transformers.modeling_utils
 import trl.trainer.utils
+from bitsandbytes.optim.optimizer import Optimizer8bit
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
@@ -104,6 +105,9 @@ def _foreach_patches() -> list[Any]:
     ]
 
 
+_real_state_buffer = Optimizer8bit.get_state_buffer
+
+
 def _paged_patches(card: Recorder) -> list[Any]:
     """Managed memory of bitsandbytes is not the allocator's: the card pages it in from the host."""
 
@@ -115,10 +119,19 @@ def _paged_patches(card: Recorder) -> list[Any]:
         made: torch.Tensor = paged
         return made
 
+    def get_state_buffer(optimizer: Any, weight: torch.Tensor, dtype: torch.dtype = torch.float32) -> Any:
+        state = _real_state_buffer(optimizer, weight, dtype)
+        if getattr(state, "is_paged", False):
+            card.paged(state, weight)
+        return state
+
     patch = mock.patch.object
     nothing = lambda *_, **__: None  # noqa: E731
     functional_patches = (("get_paged", get_paged), ("fill", nothing), ("prefetch_tensor", nothing))
-    return [patch(bitsandbytes.functional, name, new) for name, new in functional_patches]
+    return [
+        *(patch(bitsandbytes.functional, name, new) for name, new in functional_patches),
+        patch(Optimizer8bit, "get_state_buffer", get_state_buffer),
+    ]
 
 
 def _triton_patches(card: Recorder) -> list[Any]:

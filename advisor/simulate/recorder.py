@@ -15,7 +15,7 @@ from advisor.simulate import answers, bitsandbytes_cuda, kernels, sums
 from advisor.simulate.device import NAME
 from advisor.simulate.ledger import Group, Ledger
 from advisor.simulate.lines import nowhere
-from advisor.simulate.parts import Parts
+from advisor.simulate.parts import TEMPLATE, Parts
 from advisor.simulate.recall import Call, Recipe, Tensors, make
 from advisor.simulate.sizes import Symbols, constant_size
 from advisor.step.observe import Phase
@@ -62,6 +62,7 @@ class Recorder(TorchDispatchMode):
         self.place = place
         self.ledger = Ledger()
         self.phase = ""
+        self.managed = Size(0)  # what a paged optimizer keeps beside the allocator
         self.dimensions: set[int] = set()  # of what is there before the first pass: the model's own
         self.in_quantised_kernel = False
         self._known: dict[tuple[Any, ...], _Known] = {}
@@ -252,6 +253,12 @@ class Recorder(TorchDispatchMode):
     def host_copy(self, tensor: torch.Tensor) -> None:
         """A copy between the tensor and the host's memory; it passes the bus, not the card's memory."""
         self._launch(Kernel("host", (), (self.symbols.size(tensor.shape, tensor.element_size()),)))
+
+    def paged(self, state: torch.Tensor, weight: torch.Tensor) -> None:
+        """A state of the weight in memory that the card shares with the host; each further layer has one, too."""
+        further = state.nbytes if self.ledger.part_of(weight) == TEMPLATE else 0
+        before = self.managed
+        self.managed = Size(before.scale + state.nbytes, per_layer=before.per_layer + further)
 
     def launch(self, args: tuple[Any, ...]) -> None:
         """A kernel that is not torch's, on whatever tensors are among its arguments."""

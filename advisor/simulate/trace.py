@@ -230,4 +230,5 @@ def _tape(
         labels=tuple(ledger.labels.items),
         phases=tuple(ledger.phases.items),
         events=events,
+        managed=card.managed,
     )

@@ -64,6 +64,7 @@ def tape_to_bytes(tape: Tape) -> bytes:
         **{name: getattr(tape, name) for name in _COUNTS},
         "tiled": tape.tiled,
         **{name: getattr(tape, name) for name in _KEPT if tape.kept_layers},
+        **({"managed": _size_to_json(tape.managed)} if tape.managed != Size(0) else {}),
         "sizes": [_size_to_json(size) for size in tape.sizes],
         "kernels": [
             [k.kind, *([_size_to_json(s) for s in sizes] for sizes in (k.operations, k.moved))]
@@ -95,6 +96,7 @@ def _tape(header: dict[str, Any], numbers: Sequence[int]) -> Tape:
         **{name: _whole(header[name]) for name in _COUNTS},
         **{name: _whole(header[name]) for name in _KEPT if name in header},
         tiled=_of(bool, header["tiled"]),
+        managed=_size(*header.get("managed", _size_to_json(Size(0)))),
         sizes=_sizes(header["sizes"]),
         kernels=tuple(Kernel(_of(str, k), _sizes(ops), _sizes(moved)) for k, ops, moved in header["kernels"]),
         labels=tuple(Label(*(_of(str, word) for word in label)) for label in header["labels"]),

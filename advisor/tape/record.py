@@ -106,6 +106,7 @@ class Tape:
     kept_layers: int = 0  # of the traced ones those without checkpointing, where only some have it
     kept_template: int = NO_PART  # the part that is repeated for more of those
     further_kept: int = 0  # parts that repeat it; no file says so, for it is not the same for every config
+    managed: Size = Size(0)  # what a paged optimizer keeps in memory that card and host share
 
     def split_at(self, checkpointed_layers: int | None) -> "Tape":
         """The tape for so many checkpointed layers, of those that it answers for."""
@@ -127,6 +128,11 @@ class Tape:
     def further_layers(self) -> int:
         """Layers (or periods of them) of the model that were not traced but repeat the template."""
         return (self.layers - self.traced_layers) // self.period
+
+    @property
+    def managed_bytes(self) -> int:
+        """What a paged optimizer keeps beside the allocator, for the whole model."""
+        return self.managed.at(0, 0, self.further_layers)
 
     def copies_at(self, micro_batch: int, sequence_length: int) -> dict[int, int]:
         """How often each repeated part, layers and tiles, comes beyond the first time at one shape."""
