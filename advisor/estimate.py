@@ -1,6 +1,7 @@
 """From a config to what it costs: tape, replay, interval."""
 
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,6 +12,7 @@ from advisor.replay.allocated import least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
 from advisor.replay.clock import HostPace, step_time
+from advisor.replay.evaluation import with_evaluation
 from advisor.replay.memory import (
     Outcome,
     Program,
@@ -22,7 +24,7 @@ from advisor.replay.memory import (
 from advisor.replay.shape import Shape
 from advisor.replay.work import Sized, Work, at_shape, work
 from advisor.tape.record import Tape
-from advisor.tape.store import TapeStore, Wanted, wanted
+from advisor.tape.store import TapeStore, Wanted, all_wanted, wanted
 from advisor.units import GIB
 
 # Without a card: the workspace of every architecture but Hopper; see catalog/gpus.toml for the source.
@@ -50,11 +52,11 @@ class Estimator:
 
     def prepare(self, model: ModelSpec, configs: list[TrainConfig], gpu: GpuSpec | None) -> None:
         """Have the tapes of several configs made at once, in parallel."""
-        self.store.prepare([wanted(model, config, gpu) for config in configs])
+        self.store.prepare(ask for config in configs for ask in all_wanted(model, config, gpu))
 
     def has_tape(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> bool:
         """Whether the answer needs no trace."""
-        return self.store.find(wanted(model, config, gpu)) is not None
+        return all(self.store.find(ask) is not None for ask in all_wanted(model, config, gpu))
 
     def outcome(
         self,
@@ -107,7 +109,9 @@ class Estimator:
             peak_reserved_bytes=reserved,
             minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
             peak_device_bytes=None if gpu is None else _on_device(reserved, gpu),
-            phases=tuple(outcome.phase_allocated_bytes.items()),
+            phases=(*outcome.phase_allocated_bytes.items(), *outcome.step_allocated_bytes.items()),
+            peak_phase=outcome.peak_phase,
+            peak_step=outcome.peak_step,
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
             step_seconds=step,
             tokens_per_second=step and _tokens_per_second(config, step),
@@ -172,6 +176,22 @@ class Estimator:
         return self._tapes[ask.digest].split_at(ask.config.checkpointed_layers)
 
     def _program(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
+        """The config's program and a name for it: that of its tape, with what it evaluates where it does."""
+        name, made = self._training(model, config, gpu)
+        if not config.evaluates:
+            return name, made
+        evaluated = config.evaluated
+        alike = evaluated.micro_batch == config.micro_batch
+        name += "+evaluation" if alike else f" evaluates {evaluated.micro_batch}x{config.sequence_length}"
+        if name not in self._programs:
+            self._programs[name] = (
+                replace(made, counted=len(made.requests))
+                if alike
+                else with_evaluation(made, self._training(model, evaluated, gpu)[1], shape_on(evaluated, gpu))
+            )
+        return name, self._programs[name]
+
+    def _training(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
         ask = wanted(model, config, gpu)
         tape = self._tape(ask)
         tiles = max(0, tape.further_tiles(config.micro_batch, config.sequence_length))

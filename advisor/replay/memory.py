@@ -1,16 +1,19 @@
-"""A tape through the allocator: peaks by phase, the smallest cap that runs, what is alive at the peak."""
+"""A tape through the allocator: peaks by phase and step, the smallest cap that runs, what is alive at the peak."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advisor.records import Allocator
 from advisor.replay.allocator import CachingAllocator
 from advisor.replay.blocks import ROUND_LARGE_BYTES, Block, OutOfMemoryError, rounded
+from advisor.replay.brief import evaluation_begins
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape, unroll
 
-_FIRST_STEP = "forward"  # static bytes are what is allocated when this phase first begins
+_FIRST = "forward"  # static bytes are what is allocated when this phase first begins
+_STEP = (_FIRST, "backward", "optimizer")  # the phases of a step
+FIRST_STEP, LATER_STEPS = "first-step", "later-steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Program:
 
     tape: Tape
     requests: tuple[Event, ...]  # allocations, frees, phases, and `Op.TOUCH`
+    counted: int  # so many of them belong to the run; what is left is told by phase alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,27 +33,35 @@ class Outcome:
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     retries: int
-    phase_allocated_bytes: dict[str, int]
+    phase_allocated_bytes: dict[str, int]  # also of phases that the run does not come to
+    step_allocated_bytes: dict[str, int]  # first-step and later-steps: all phases of each
     peak_request: int  # index of the request at which the allocated peak came
+    peak_phase: str
+    peak_step: str  # first-step or later-steps; empty where the peak is in no step
     out_of_memory: bool = False
 
 
 def program(made: Tape, further_tiles: int = 0) -> Program:
     """The allocations of the whole model, in order; `further_tiles` as `Tape.further_tiles` tells.
 
-    `made` is a brief tape.
+    `made` is a brief tape. The evaluation at its end is not counted.
     """
-    return Program(made, tuple(unroll(made, further_tiles)))
+    requests = tuple(unroll(made, further_tiles))
+    return Program(made, requests, evaluation_begins(made, requests))
 
 
 def replay(made: Program, shape: Shape, cap_bytes: int | None = None) -> Outcome:
     """The program through the allocator, under a cap where one is given."""
     meter = _Meter(made, shape, cap_bytes)
     try:
-        meter.run(made.requests)
+        meter.run(made.requests[: made.counted])
     except OutOfMemoryError:
         return meter.outcome(out_of_memory=True)
-    return meter.outcome()
+    outcome = meter.outcome()
+    if cap_bytes is None and made.counted < len(made.requests):
+        meter.run(made.requests[made.counted :])
+        outcome = replace(outcome, phase_allocated_bytes=dict(meter.phases))
+    return outcome
 
 
 def minimum_reserved_bytes(made: Program, shape: Shape, free: Outcome, *, halvings: int) -> int:
@@ -107,11 +119,14 @@ class _Meter:
         expandable = shape.allocator is Allocator.EXPANDABLE
         self.allocator = CachingAllocator(cap_bytes, expandable=expandable)
         self.blocks: dict[int, Block] = {}
-        self.phase = ""
+        self.micro_batches = int(made.tape.key.get("accumulation_steps", 1))  # in a step of the tape
+        self.passes = 0
+        self.phase = self.step = ""
         self.phases: dict[str, int] = {}
+        self.steps: dict[str, int] = {}
         self.static_bytes = 0
         self.peak_bytes = 0
-        self.peak_request = 0
+        self.peak_at = 0, "", ""  # request, phase, step
 
     def run(self, requests: Sequence[Event]) -> None:
         allocator, sizes, blocks = self.allocator, self.sizes, self.blocks
@@ -129,29 +144,37 @@ class _Meter:
             if allocator.peak_allocated_bytes > best:
                 best = allocator.peak_allocated_bytes
                 if best > self.peak_bytes:
-                    self.peak_bytes, self.peak_request = best, index
+                    self.peak_bytes, self.peak_at = best, (index, self.phase, self.step)
         self._book()
 
     def _begin(self, phase: str) -> int:
         self._book()
-        if phase == _FIRST_STEP and not self.static_bytes:
-            self.static_bytes = self.allocator.allocated_bytes
-        self.phase = phase
+        if phase == _FIRST:
+            self.passes += 1
+            self.static_bytes = self.static_bytes or self.allocator.allocated_bytes
+        step = FIRST_STEP if self.passes <= self.micro_batches else LATER_STEPS
+        self.phase, self.step = phase, step if phase in _STEP else ""
         self.allocator.peak_allocated_bytes = self.allocator.allocated_bytes
         return self.allocator.allocated_bytes
 
     def _book(self) -> None:
+        peak = self.allocator.peak_allocated_bytes
         if self.phase:
-            peak = self.allocator.peak_allocated_bytes
             self.phases[self.phase] = max(self.phases.get(self.phase, 0), peak)
+        if self.step:
+            self.steps[self.step] = max(self.steps.get(self.step, 0), peak)
 
     def outcome(self, *, out_of_memory: bool = False) -> Outcome:
+        request, phase, step = self.peak_at
         return Outcome(
             static_bytes=self.static_bytes,
             peak_allocated_bytes=self.peak_bytes,
             peak_reserved_bytes=self.allocator.peak_reserved_bytes,
             retries=self.allocator.retries,
             phase_allocated_bytes=dict(self.phases),
-            peak_request=self.peak_request,
+            step_allocated_bytes=dict(self.steps),
+            peak_request=request,
+            peak_phase=phase,
+            peak_step=step,
             out_of_memory=out_of_memory,
         )

@@ -165,6 +165,7 @@ def _shaped(config: TrainConfig, symbols: Symbols) -> TrainConfig:
         micro_batch=symbols.micro_batch,
         sequence_length=symbols.sequence_length,
         accumulation_steps=min(config.accumulation_steps, 2),
+        evaluation_batch=None,
     )
 
 

@@ -156,7 +156,7 @@ def _shape(config: TrainConfig) -> dict[str, Any]:
     recomputes = checkpointing_options(config)
     return {
         "per_device_train_batch_size": config.micro_batch,
-        "per_device_eval_batch_size": config.micro_batch,
+        "per_device_eval_batch_size": config.evaluated.micro_batch,
         "gradient_accumulation_steps": config.accumulation_steps,
         "gradient_checkpointing": recomputes is not None,
         "gradient_checkpointing_kwargs": recomputes,
