@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
+from advisor.phases import peak_words
 from advisor.records import (
     QUANTISED,
     Allocator,
@@ -41,10 +42,17 @@ class Explanation:
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     peak_phase: str
+    peak_step: str  # first-step or later-steps; empty where the peak comes in none
+    phases: tuple[tuple[str, int], ...]  # each with its allocated peak
     shares: tuple[Share, ...]
     moments: tuple[Moment, ...]
     levers: tuple[Lever, ...]
     not_traced: tuple[str, ...]  # changes whose step could not be traced, and why
+
+    @property
+    def where(self) -> str:
+        """Where the peak comes, in words."""
+        return peak_words(self.peak_phase, self.peak_step)
 
     def by_category(self) -> dict[str, int]:
         """Bytes at the peak by category, largest first."""
@@ -81,7 +89,9 @@ def explain(
         config=config,
         peak_allocated_bytes=here.peak_allocated_bytes,
         peak_reserved_bytes=here.peak_reserved_bytes,
-        peak_phase=max(here.phase_allocated_bytes, key=lambda name: here.phase_allocated_bytes[name]),
+        peak_phase=here.peak_phase,
+        peak_step=here.peak_step,
+        phases=tuple(here.phase_allocated_bytes.items()),
         shares=estimator.shares_at_peak(model, config, gpu),
         moments=estimator.timeline(model, config, gpu, stretches),
         levers=tuple(sorted(levers, key=lambda lever: -lever.saved_reserved_bytes)),
@@ -115,6 +125,9 @@ def changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
             config, micro_batch=config.micro_batch // 2, accumulation_steps=config.accumulation_steps * 2
         )
         yield f"micro-batch {half.micro_batch}", half, "as many tokens a step in more, smaller launches"
+    if config.evaluates and config.evaluated.micro_batch > config.micro_batch:
+        alike = replace(config, evaluation_batch=config.micro_batch)
+        yield f"evaluation in batches of {config.micro_batch}", alike, "none: the evaluation takes longer"
     if config.sequence_length > 1024:
         shorter = replace(config, sequence_length=config.sequence_length // 2)
         yield f"sequence length {shorter.sequence_length:,}", shorter, "longer examples are cut"

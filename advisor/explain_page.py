@@ -35,7 +35,7 @@ def explain_page(one: Explanation, card: GpuSpec | None, usable_bytes: int | Non
     where = card.name if card else "any card"
     config = one.config
     lead = (
-        f"{gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; {gib(one.peak_reserved_bytes)} reserved. "
+        f"{gib(one.peak_allocated_bytes)} allocated at the peak, in {one.where}; {gib(one.peak_reserved_bytes)} reserved. "
         f"`{config.method.value}` over `{config.precision.value}`, {config.micro_batch} {_TIMES} {config.sequence_length:,} tokens at a time, "
         f"checkpointing `{config.checkpointing.value}`, loss `{config.loss.value}`. Simulated, not measured."
     )

@@ -19,7 +19,7 @@ MEANT = {
     },
     "axolotl": {
         "precision": "nf4", "micro_batch": 2, "accumulation_steps": 4, "sequence_length": 4096, "checkpointing": "reentrant",
-        "optimizer": "paged_adamw_32bit", "lora_rank": 32, "lora_dropout": 0.05, "attention": "flash_attention_2",
+        "optimizer": "paged_adamw_32bit", "lora_rank": 32, "lora_dropout": 0.05, "attention": "flash_attention_2", "evaluates": True,
         "allocator": "expandable",
     },
     "llama-factory": {
