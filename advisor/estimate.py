@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from advisor.merging import planned_merge_bytes
 from advisor.pace import Pace, pace_of
 from advisor.records import Basis, ByteInterval, Estimate, GpuSpec, Interval, ModelSpec, TrainConfig
 from advisor.replay.allocated import least_peak_bytes
@@ -98,7 +99,7 @@ class Estimator:
         Raises: AdvisorError where the step can't be traced.
         """
         _, made = self._program(model, config, gpu)
-        shape = shape_on(config, gpu)
+        tape, shape = made.tape, shape_on(config, gpu)
         outcome = self.outcome(model, config, gpu)
         reserved = reserved_interval(config, gpu, outcome)
         step = None if gpu is None else self.step_seconds(model, config, gpu)
@@ -112,6 +113,9 @@ class Estimator:
             phases=(*outcome.phase_allocated_bytes.items(), *outcome.step_allocated_bytes.items()),
             peak_phase=outcome.peak_phase,
             peak_step=outcome.peak_step,
+            merge_host_bytes=planned_merge_bytes(
+                model, config, parameters=tape.parameters, trainable=tape.trainable
+            ),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
             step_seconds=step,
             tokens_per_second=step and _tokens_per_second(config, step),

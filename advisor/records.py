@@ -245,6 +245,9 @@ class Estimate:
     peak_phase: str  # in which the allocated peak comes
     peak_step: str  # first-step or later-steps; empty where it comes in no step
     at_peak: tuple[tuple[str, int], ...]  # category, bytes alive at the allocated peak
+    merge_host_bytes: int | None = (
+        None  # of main memory, to merge the adapter afterwards; None: there is none
+    )
     step_seconds: Interval | None = None
     tokens_per_second: Interval | None = None
 
@@ -260,6 +263,7 @@ class Estimate:
             "phases": [{"phase": n, "peak_allocated_bytes": b} for n, b in self.phases],
             "peak_phase": self.peak_phase,
             "peak_step": self.peak_step,
+            "merge_host_bytes": self.merge_host_bytes,
             "at_peak": [{"category": n, "bytes": b} for n, b in self.at_peak],
             "step_seconds": self.step_seconds and self.step_seconds.to_json(),
             "tokens_per_second": self.tokens_per_second and self.tokens_per_second.to_json(),

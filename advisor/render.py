@@ -69,6 +69,9 @@ def _memory(plan: Plan) -> RenderableType:
     binding = peak_words(estimate.peak_phase, estimate.peak_step)
     table.add_row("  the peak is in", "", f"{binding}; basis: {estimate.basis.value}")
     table.add_row("  by phase", "", phases_line(estimate.phases))
+    if estimate.merge_host_bytes is not None:
+        told = "of the host's main memory, to merge the adapter afterwards"
+        table.add_row("  merging", gib(estimate.merge_host_bytes), told)
     return table
 
 
