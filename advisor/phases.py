@@ -6,7 +6,7 @@ _PHASES = {
     "forward": "the forward pass",
     "backward": "the backward pass",
     "optimizer": "the optimizer's update",
-    "evaluate": "evaluation",
+    "evaluate": "the evaluation",
     "save": "saving",
 }
 _STEPS = {"first-step": "the first step", "later-steps": "later steps"}

@@ -28,6 +28,27 @@ MEANT = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "expected"),
+    [
+        ("trl", {}, (False, None)),
+        ("trl", {"eval_strategy": False}, (False, None)),  # as YAML reads `no`
+        ("trl", {"eval_strategy": "steps"}, (True, 8)),
+        ("trl", {"eval_strategy": "epoch", "per_device_eval_batch_size": 2}, (True, 2)),
+        ("llama-factory", {"do_eval": True}, (True, 8)),
+        ("llama-factory", {"eval_strategy": "steps", "per_device_eval_batch_size": 1}, (True, 1)),
+        ("axolotl", {"val_set_size": 0}, (False, None)),
+        ("axolotl", {"val_set_size": None, "test_datasets": [{"path": "some"}]}, (True, None)),
+        ("axolotl", {"eval_batch_size": 4}, (True, 4)),
+    ],
+)
+def test_how_a_file_evaluates(name, changed, expected):
+    """Where it does not say in what batches: eight sequences there, and as in training for axolotl."""
+    config = reading(name, **changed).config
+
+    assert expected == (config.evaluates, config.evaluation_batch)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_tools_own_examples_mean_what_the_tools_do(name):
     """As their sources say: defaults, quantisation, kind of checkpointing, dtype of the adapters."""

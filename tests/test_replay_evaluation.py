@@ -74,7 +74,7 @@ def test_a_larger_batch_is_what_binds(tape):
     in_sixteens = replay(made, _shape(16)).phase_allocated_bytes["evaluate"]
 
     assert (outcome.peak_phase, outcome.peak_step) == ("evaluate", "")
-    assert peak_words(outcome.peak_phase, outcome.peak_step) == "evaluation"
+    assert peak_words(outcome.peak_phase, outcome.peak_step) == "the evaluation"
     assert abs(outcome.peak_allocated_bytes - in_sixteens) <= _TINY
     assert minimum_reserved_bytes(run, _shape(2), outcome, halvings=10) >= outcome.peak_allocated_bytes
 
