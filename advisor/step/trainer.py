@@ -54,11 +54,13 @@ class _Marks:
         self._load_scaler(resume_from)  # type: ignore[attr-defined]
         return prepared
 
-    def compute_loss(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         training = model.training
         if training:
             self.observer.mark(Phase.FORWARD)
-        loss = super().compute_loss(model, *args, **kwargs)  # type: ignore[misc]
+        elif self.args.use_liger_kernel:  # type: ignore[attr-defined]
+            inputs = {**inputs, "skip_logits": True}  # else Liger makes whole logits where it does not train
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
         if training:
             self.observer.mark(Phase.BACKWARD)
         return loss
