@@ -26,7 +26,7 @@ from advisor.records import (
 
 # What to try first: what leaves the result as it is, then what rounds it otherwise, then what learns less.
 _FIRST = (
-    "autocast", "allocator", "loss", "kbit_prepare", "checkpointing", "micro_batch", "optimizer", "lora_targets", "precision",
+    "evaluation_batch", "autocast", "allocator", "loss", "kbit_prepare", "checkpointing", "micro_batch", "optimizer", "lora_targets", "precision",
     "sequence_length",
 )  # fmt: skip
 _SHAPE = {"micro_batch", "accumulation_steps", "sequence_length"}

@@ -1,6 +1,9 @@
 """From a config to what it costs: tape, replay, interval."""
 
+from dataclasses import replace
+
 from advisor.evidence import Evidence
+from advisor.merging import planned_merge_bytes
 from advisor.pace import Pace, pace_of
 from advisor.records import ByteInterval, Estimate, GpuSpec, Interval, ModelSpec, TrainConfig
 from advisor.replay.allocated import largest_block_bytes, least_peak_bytes
@@ -8,6 +11,7 @@ from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
 from advisor.replay.clock import HostPace, step_time
 from advisor.replay.driver import Driver, driver_of
+from advisor.replay.evaluation import with_evaluation
 from advisor.replay.memory import (
     Outcome,
     Program,
@@ -23,7 +27,7 @@ from advisor.residuals.measured import MeasuredConfigs, with_measured
 from advisor.residuals.ranges import byte_range, margin_bytes, on_device, with_managed
 from advisor.residuals.table import MEMORY, REPEATS, Table, shipped
 from advisor.tape.record import Tape
-from advisor.tape.store import TapeStore, Wanted, wanted
+from advisor.tape.store import TapeStore, Wanted, all_wanted, wanted
 from advisor.units import GIB
 
 # Without a card: the workspace of every architecture but Hopper; see catalog/gpus.toml for the source.
@@ -54,11 +58,11 @@ class Estimator:
 
     def prepare(self, model: ModelSpec, configs: list[TrainConfig], gpu: GpuSpec | None) -> None:
         """Have the tapes of several configs made at once, in parallel."""
-        self.store.prepare([wanted(model, config, gpu) for config in configs])
+        self.store.prepare(ask for config in configs for ask in all_wanted(model, config, gpu))
 
     def has_tape(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> bool:
         """Whether the answer needs no trace."""
-        return self.store.find(wanted(model, config, gpu)) is not None
+        return all(self.store.find(ask) is not None for ask in all_wanted(model, config, gpu))
 
     def outcome(
         self,
@@ -168,7 +172,7 @@ class Estimator:
         Raises: AdvisorError where the step can't be traced.
         """
         _, made = self._program(model, config, gpu)
-        shape = shape_on(config, gpu)
+        tape, shape = made.tape, shape_on(config, gpu)
         outcome = self.outcome(model, config, gpu)
         allocated, reserved = outcome.peak_allocated_bytes, self._reserved(model, config, gpu)
         facts = facts_of(config, gpu)
@@ -182,7 +186,12 @@ class Estimator:
             peak_device_bytes=None
             if gpu is None
             else with_managed(on_device(reserved, gpu), made.tape.managed_bytes, gpu),
-            phases=tuple(outcome.phase_allocated_bytes.items()),
+            phases=(*outcome.phase_allocated_bytes.items(), *outcome.step_allocated_bytes.items()),
+            peak_phase=outcome.peak_phase,
+            peak_step=outcome.peak_step,
+            merge_host_bytes=planned_merge_bytes(
+                model, config, parameters=tape.parameters, trainable=tape.trainable
+            ),
             at_peak=tuple(alive_at_peak(made, shape, outcome).items()),
             step_seconds=step,
             tokens_per_second=step and _tokens_per_second(config, step),
@@ -276,6 +285,22 @@ class Estimator:
         return self._tapes[ask.digest].split_at(ask.config.checkpointed_layers)
 
     def _program(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
+        """The config's program and a name for it: that of its tape, with what it evaluates where it does."""
+        name, made = self._training(model, config, gpu)
+        if not config.evaluates:
+            return name, made
+        evaluated = config.evaluated
+        alike = evaluated.micro_batch == config.micro_batch
+        name += "+evaluation" if alike else f" evaluates {evaluated.micro_batch}x{config.sequence_length}"
+        if name not in self._programs:
+            self._programs[name] = (
+                replace(made, counted=len(made.requests))
+                if alike
+                else with_evaluation(made, self._training(model, evaluated, gpu)[1], shape_on(evaluated, gpu))
+            )
+        return name, self._programs[name]
+
+    def _training(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[str, Program]:
         ask = wanted(model, config, gpu)
         tape = self._tape(ask)
         tiles = max(0, tape.further_tiles(config.micro_batch, config.sequence_length))

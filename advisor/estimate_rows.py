@@ -12,7 +12,7 @@ from advisor.catalog.traps import traps_for
 from advisor.errors import AdvisorError, unknown_name
 from advisor.estimate import Estimator
 from advisor.records import GpuSpec, ModelSpec, TrainConfig, config_from_json
-from advisor.tape.store import wanted
+from advisor.tape.store import all_wanted
 
 _ROW_KEYS = ("id", "model", "gpu", *(f.name for f in fields(TrainConfig)))
 _LARGEST_LINE = 1 << 20  # a row holds at most one config.json
@@ -48,8 +48,8 @@ def read_question(text: str) -> Question:
 def answer_rows(lines: Iterable[str], estimator: Estimator) -> Iterator[dict[str, Any]]:
     """An answer for every line that is not blank; a bad one says so in `error`, the others still answer."""
     rows = [_read(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-    asks = [wanted(row.model, row.config, row.gpu) for row in rows if isinstance(row, Question)]
-    estimator.store.prepare(asks)
+    known = [row for row in rows if isinstance(row, Question)]
+    estimator.store.prepare(ask for row in known for ask in all_wanted(row.model, row.config, row.gpu))
     for row in rows:
         yield _answer(row, estimator)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
 from advisor.evidence import Evidence
+from advisor.phases import peak_words
 from advisor.records import (
     QUANTISED,
     Allocator,
@@ -46,6 +47,8 @@ class Explanation:
     reserved: ByteInterval  # with its range; measured where it was, while all else is simulated
     evidence: Evidence
     peak_phase: str
+    peak_step: str  # first-step or later-steps; empty where the peak comes in none
+    phases: tuple[tuple[str, int], ...]  # each with its allocated peak
     shares: tuple[Share, ...]
     moments: tuple[Moment, ...]
     levers: tuple[Lever, ...]
@@ -56,6 +59,11 @@ class Explanation:
         """What the reserved peak is known by, with its range, for people."""
         told = self.reserved
         return f"{gib(told.value)}, 90 %: {gib(told.low)} to {gib(told.high)}; {self.evidence.text}"
+
+    @property
+    def where(self) -> str:
+        """Where the peak comes, in words."""
+        return peak_words(self.peak_phase, self.peak_step)
 
     def by_category(self) -> dict[str, int]:
         """Bytes at the peak by category, largest first."""
@@ -94,7 +102,9 @@ def explain(
         peak_reserved_bytes=here.peak_reserved_bytes,
         reserved=estimator.reserved(model, config, gpu),
         evidence=estimator.evidence(model, config, gpu),
-        peak_phase=max(here.phase_allocated_bytes, key=lambda name: here.phase_allocated_bytes[name]),
+        peak_phase=here.peak_phase,
+        peak_step=here.peak_step,
+        phases=tuple(here.phase_allocated_bytes.items()),
         shares=estimator.shares_at_peak(model, config, gpu),
         moments=estimator.timeline(model, config, gpu, stretches),
         levers=tuple(sorted(levers, key=lambda lever: -lever.saved_reserved_bytes)),
@@ -128,6 +138,9 @@ def changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str]]:
             config, micro_batch=config.micro_batch // 2, accumulation_steps=config.accumulation_steps * 2
         )
         yield f"micro-batch {half.micro_batch}", half, "as many tokens a step in more, smaller launches"
+    if config.evaluates and config.evaluated.micro_batch > config.micro_batch:
+        alike = replace(config, evaluation_batch=config.micro_batch)
+        yield f"evaluation in batches of {config.micro_batch}", alike, "none: the evaluation takes longer"
     if config.sequence_length > 1024:
         shorter = replace(config, sequence_length=config.sequence_length // 2)
         yield f"sequence length {shorter.sequence_length:,}", shorter, "longer examples are cut"

@@ -48,7 +48,7 @@ def _drawn(
 ) -> str:
     frame = _frame(width, moments, limits)
     peak = max(moments, key=lambda moment: moment.allocated_bytes)
-    title = "Allocated memory through two steps"
+    title = "Allocated memory through the run"
     text = f"The peak is {gib(peak_bytes)}, in {peak.phase}."
     return drawing(
         f"course-{name}",

@@ -35,14 +35,18 @@ def explain_page(one: Explanation, card: GpuSpec | None, usable_bytes: int | Non
     where = card.name if card else "any card"
     config = one.config
     lead = (
-        f"{gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; {gib(one.peak_reserved_bytes)} reserved. "
+        f"{gib(one.peak_allocated_bytes)} allocated at the peak, in {one.where}; {gib(one.peak_reserved_bytes)} reserved. "
         f"`{config.method.value}` over `{config.precision.value}`, {config.micro_batch} {_TIMES} {config.sequence_length:,} tokens at a time, "
         f"checkpointing `{config.checkpointing.value}`, loss `{config.loss.value}`. Simulated. "
         f"Reserved: {one.basis}."
     )
     sections = (
         _course(one, usable_bytes),
-        Section(name="peak", title="What is alive at the peak", blocks=(_categories(one), _shares(one))),
+        Section(
+            name="peak",
+            title="What is alive at the peak",
+            blocks=(_phases(one), _categories(one), _shares(one)),
+        ),
         _levers(one),
         _notes(one),
     )
@@ -56,16 +60,27 @@ def _course(one: Explanation, usable_bytes: int | None) -> Section:
         limits.append(("the card gives", usable_bytes))
     letters = sorted({moment.phase for moment in one.moments})
     caption = (
-        "What the tensors hold by category, through two optimizer steps; optimizer states come with the first. "
+        f"What the tensors hold by category, through {_span(one)}; optimizer states come with the first step. "
         "Each stretch shows its highest moment. Loading is left out. Where there is no room a phase is told by its first letter: "
         f"{', '.join(letters)}."
     )
     panel = Panel(
-        title="Allocated memory through two steps",
+        title=f"Allocated memory through {_span(one)}",
         svg=memory_drawings(one.moments, one.peak_allocated_bytes, limits),
     )
     figure = Figure(name="course", caption=caption, keys=category_keys(one.moments), panels=(panel,))
     return Section(name="course", title="The course of a step", blocks=(figure,))
+
+
+def _span(one: Explanation) -> str:
+    return "two steps and an evaluation" if one.config.evaluates else "two steps"
+
+
+def _phases(one: Explanation) -> Table:
+    rows = tuple((text(name), text(size(peak))) for name, peak in one.phases)
+    left_out = "" if one.config.evaluates else " The evaluation is not counted: the run does without."
+    titles = columns("phase", numeric=("allocated peak",))
+    return Table(name="phases", caption=f"By phase.{left_out}", columns=titles, groups=only(rows))
 
 
 def _categories(one: Explanation) -> Table:

@@ -1,6 +1,6 @@
 """The frozen records that everything speaks in: what to train, on what, and what it will cost."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -111,6 +111,8 @@ class TrainConfig:
     checkpointed_layers: int | None = None  # the first so many decoder layers; None: all
     lora_variant: LoraVariant = LoraVariant.NONE
     cast_adapter_inputs: bool = True  # PEFT casts what adapters of unquantised layers read to their dtype
+    evaluates: bool = False  # on held-out data, on the way or at the end: then what that takes counts
+    evaluation_batch: int | None = None  # sequences in one of its forward passes; None: as in training
 
     @property
     def tokens_per_step(self) -> int:
@@ -121,6 +123,11 @@ class TrainConfig:
     def effective_batch(self) -> int:
         """Sequences behind one optimizer step."""
         return self.micro_batch * self.accumulation_steps
+
+    @property
+    def evaluated(self) -> "TrainConfig":
+        """The config whose step has the batches of the evaluation."""
+        return replace(self, micro_batch=self.evaluation_batch or self.micro_batch, evaluation_batch=None)
 
     @property
     def recomputed(self) -> str:
@@ -226,8 +233,15 @@ class Estimate:
     peak_reserved_bytes: ByteInterval  # torch.cuda.max_memory_reserved over the run
     minimum_reserved_bytes: int  # the smallest cap under which the replay does not run out
     peak_device_bytes: ByteInterval | None  # NVML's figure for the card
-    phases: tuple[tuple[str, int], ...]  # phase, peak allocated bytes
+    phases: tuple[
+        tuple[str, int], ...
+    ]  # phase, peak allocated bytes; also of an evaluation that the run does without
+    peak_phase: str  # in which the allocated peak comes
+    peak_step: str  # first-step or later-steps; empty where it comes in no step
     at_peak: tuple[tuple[str, int], ...]  # category, bytes alive at the allocated peak
+    merge_host_bytes: int | None = (
+        None  # of main memory, to merge the adapter afterwards; None: there is none
+    )
     step_seconds: Interval | None = None
     tokens_per_second: Interval | None = None
     simulated: Peaks | None = None  # None where the peaks above are simulated
@@ -248,6 +262,9 @@ class Estimate:
             "minimum_reserved_bytes": self.minimum_reserved_bytes,
             "peak_device_bytes": self.peak_device_bytes and self.peak_device_bytes.to_json(),
             "phases": [{"phase": n, "peak_allocated_bytes": b} for n, b in self.phases],
+            "peak_phase": self.peak_phase,
+            "peak_step": self.peak_step,
+            "merge_host_bytes": self.merge_host_bytes,
             "at_peak": [{"category": n, "bytes": b} for n, b in self.at_peak],
             "step_seconds": self.step_seconds and self.step_seconds.to_json(),
             "tokens_per_second": self.tokens_per_second and self.tokens_per_second.to_json(),
@@ -281,8 +298,9 @@ _INTEGERS = (
     "trainable_layers",
     "lora_rank",
     "checkpointed_layers",
+    "evaluation_batch",
 )
-_LATER = ("checkpointed_layers", "lora_variant", "cast_adapter_inputs")
+_LATER = ("checkpointed_layers", "lora_variant", "cast_adapter_inputs", "evaluates", "evaluation_batch")
 # Above these a number is a slip of the keyboard, and a trace of it would never end.
 _LARGEST = 1 << 24
 
@@ -318,7 +336,7 @@ def _checked(name: str, value: Any) -> Any:  # noqa: PLR0911 - one a kind of fie
         return _positive_integer(name, value)
     if name == "adapter_dtype":
         return _one_of(name, value, ("fp32", "bf16"), str)
-    if name in ("kbit_prepare", "cast_adapter_inputs"):
+    if name in ("kbit_prepare", "cast_adapter_inputs", "evaluates"):
         return _one_of(name, value, (True, False), bool)
     if name == "lora_dropout":
         return _fraction(name, value)

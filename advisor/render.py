@@ -9,6 +9,7 @@ from rich.text import Text
 
 from advisor.catalog.gpus import usable_bytes
 from advisor.catalog.traps import Trap
+from advisor.phases import peak_words
 from advisor.plan.document import Alternative, Plan
 from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
 from advisor.terminal import columns, heading
@@ -65,14 +66,23 @@ def _memory(plan: Plan) -> RenderableType:
             table.add_row(f"  {name}", Text(gib(figure.value), "bold"), f"{against}; 90 %: {_range(figure)}")
     least = estimate.minimum_reserved_bytes
     table.add_row("  smallest cap", gib(least), "runs, with the cache emptied on the way")
-    peak = max(estimate.phases, key=lambda phase: phase[1])[0]
-    table.add_row("  peak phase", peak, "")
+    binding = peak_words(estimate.peak_phase, estimate.peak_step)
+    table.add_row("  the peak is in", "", binding)
+    table.add_row("  by phase", "", phases_line(estimate.phases))
+    if estimate.merge_host_bytes is not None:
+        told = "of the host's main memory, to merge the adapter afterwards"
+        table.add_row("  merging", gib(estimate.merge_host_bytes), told)
     table.add_row("  basis", estimate.basis.value, estimate.evidence.behind)
     if estimate.simulated is not None:
         simulated = estimate.simulated
         told = f"{gib(simulated.allocated_bytes)} allocated, {gib(simulated.reserved_bytes)} reserved"
         table.add_row("  simulated", "", told)
     return table
+
+
+def phases_line(phases: Iterable[tuple[str, int]]) -> str:
+    """Each phase's allocated peak, in the order of the run."""
+    return ", ".join(f"{name} {size / GIB:.2f}" for name, size in phases) + " GiB"
 
 
 def _range(figure: ByteInterval) -> str:

@@ -17,12 +17,15 @@ from advisor.estimate import Estimator
 from advisor.profiles.folders import profiles_folder
 from advisor.profiles.record import Outcome
 from advisor.profiles.store import read_rows
+from advisor.replay.memory import FIRST_STEP, LATER_STEPS
 from advisor.residuals.table import MEMORY, Table, shipped
+from advisor.step.observe import Phase
 from advisor.tape.store import TapeStore
 from bench.accuracy.build import published_folder, sample
 from bench.accuracy.claims import claims_kept
 from bench.accuracy.compared import OWN
 from bench.accuracy.document import dumps, from_json, to_json
+from bench.accuracy.groups import by_phase, counted
 from bench.accuracy.markdown import markdown
 from bench.accuracy.others import compare_these
 from bench.accuracy.published import read_published
@@ -168,3 +171,13 @@ def test_the_rows_keep_what_is_claimed(reported):
 def test_own_rows_are_all_predicted(reported):
     """No own row is left out."""
     assert [] == [out for out in reported.left_out if out.source == OWN]
+
+
+def test_saving_and_evaluating_are_predicted_as_well_as_training(reported):
+    """Within 1 % each, over all rows; both come after the last step, beside the optimizer's states."""
+    phases = {one.group: one for one in by_phase(counted(reported.of(own=True).compared))}
+
+    assert set(phases) == {*(phase.value for phase in Phase), FIRST_STEP, LATER_STEPS}
+    assert min(phases["evaluate"].count, phases["save"].count) >= 200
+    for name in ("evaluate", "save"):
+        assert max(-phases[name].worst_under, phases[name].worst_over) <= 0.01, name

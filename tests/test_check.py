@@ -9,6 +9,7 @@ from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import model_from_config
 from advisor.check import Verdict, check, traceable
 from advisor.estimate import Estimator
+from advisor.interop.settings import settings_between
 from advisor.records import config_from_json
 from advisor.tape.store import TapeStore
 
@@ -94,6 +95,19 @@ def test_a_smaller_batch_is_the_largest_that_fits(estimator):
 
     assert ("micro-batch 2 with 4 accumulation steps",) == answer.remedy.changes
     assert two == answer.remedy.config
+
+
+def test_an_evaluation_that_does_not_fit_gets_smaller_batches(estimator):
+    """Training fits; whole logits of a large batch do not. Nothing of the training is changed for that."""
+    config = replace(CONFIG, evaluates=True, evaluation_batch=64)
+    room = needs(CONFIG, estimator)
+    answer = asked(config, room, estimator)
+
+    assert answer.estimate.peak_phase == "evaluate"
+    assert answer.verdict is Verdict.NO
+    assert answer.remedy.config == replace(config, evaluation_batch=CONFIG.micro_batch)
+    assert settings_between("trl", config, answer.remedy.config) == ("per_device_eval_batch_size: 4",)
+    assert asked(answer.remedy.config, room, estimator).verdict is Verdict.FITS
 
 
 def test_what_a_card_lacks_is_said(estimator):

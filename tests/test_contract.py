@@ -2,7 +2,7 @@
 
 `advisor.step.session.build` and `train` run twice with the same settings: for real, on CPU tensors and with
 bitsandbytes' own CPU backend, while a dispatch mode follows every storage from its birth to its death; and on
-the simulated device. Compared are, phase by phase over two optimizer steps, the bytes that are alive when the
+the simulated device. Compared are, phase by phase over two optimizer steps, saving and an evaluation, the bytes that are alive when the
 phase begins (so what the forward pass saved, what the backward pass left, what the optimizer keeps) and the
 most that are alive within it.
 
@@ -15,7 +15,8 @@ What makes the two comparable, and what is left out:
 * a batch counts once it is on the device, not while the loader makes it;
 * what is offloaded to the host would stay where it is on the CPU: here it is copied, and the copy that waits does
   not count, as the host's memory is not the card's;
-* bitsandbytes' 8-bit code tables are made on the host: they count once they are copied to the device;
+* bitsandbytes' 8-bit code tables are made on the host: they count once they are copied to the device. The few words
+  that a file holds of a 4-bit weight are made there too, and stay there;
 * torch's own optimizers (but the fused one) work through lists of weights on a card, and not on the CPU;
 * Liger's own Python runs on real tensors, without the Triton kernels that it launches, and takes the CPU for CUDA;
 * peft asks whether autocast is on without naming a device, which means CUDA: here it means the CPU;
@@ -26,6 +27,7 @@ import logging
 import tempfile
 import weakref
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -121,10 +123,15 @@ def _real(config):
             config,
             RunOptions(output_dir=folder, max_steps=_STEPS),
             train_data=random_blocks(rows=rows, sequence_length=config.sequence_length, vocab=16),
+            evaluation_data=random_blocks(
+                rows=config.micro_batch, sequence_length=config.sequence_length, vocab=16
+            ),
             device=torch.device("cpu"),
             observer=meter,
         )
         session.train()
+        session.save(Path(folder) / "saved", base_name="tiny")
+        session.evaluate()
     return meter.book.passes()
 
 
@@ -215,6 +222,7 @@ def _comparable(meter):
             (torch, "is_autocast_enabled", lambda device="cpu": is_on(device)),
             (transformers.modeling_utils, "save_on_cpu", _offloading(meter)),
             (Optimizer8bit, "fill_qmap", _host_tables(meter)),
+            (bitsandbytes.functional, "pack_dict_to_tensor", lambda _: torch.empty(0, dtype=torch.uint8)),
             (bitsandbytes.functional, "name2qmap", {}),  # tables that it keeps for the process
         ):
             stack.enter_context(mock.patch.object(owner, name, new))

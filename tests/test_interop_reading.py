@@ -19,13 +19,34 @@ MEANT = {
     },
     "axolotl": {
         "precision": "nf4", "micro_batch": 2, "accumulation_steps": 4, "sequence_length": 4096, "checkpointing": "reentrant",
-        "optimizer": "paged_adamw_32bit", "lora_rank": 32, "lora_dropout": 0.05, "attention": "flash_attention_2",
+        "optimizer": "paged_adamw_32bit", "lora_rank": 32, "lora_dropout": 0.05, "attention": "flash_attention_2", "evaluates": True,
         "allocator": "expandable",
     },
     "llama-factory": {
         "precision": "nf4-single", "accumulation_steps": 8, "checkpointing": "reentrant", "lora_rank": 8,
     },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "expected"),
+    [
+        ("trl", {}, (False, None)),
+        ("trl", {"eval_strategy": False}, (False, None)),  # as YAML reads `no`
+        ("trl", {"eval_strategy": "steps"}, (True, 8)),
+        ("trl", {"eval_strategy": "epoch", "per_device_eval_batch_size": 2}, (True, 2)),
+        ("llama-factory", {"do_eval": True}, (True, 8)),
+        ("llama-factory", {"eval_strategy": "steps", "per_device_eval_batch_size": 1}, (True, 1)),
+        ("axolotl", {"val_set_size": 0}, (False, None)),
+        ("axolotl", {"val_set_size": None, "test_datasets": [{"path": "some"}]}, (True, None)),
+        ("axolotl", {"eval_batch_size": 4}, (True, 4)),
+    ],
+)
+def test_how_a_file_evaluates(name, changed, expected):
+    """Where it does not say in what batches: eight sequences there, and as in training for axolotl."""
+    config = reading(name, **changed).config
+
+    assert expected == (config.evaluates, config.evaluation_batch)
 
 
 @pytest.mark.parametrize("name", FORMATS)

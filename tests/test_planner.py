@@ -16,6 +16,8 @@ from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions, lanes
 from advisor.plan.planner import find_best, make_plan, open_search
 from advisor.records import Checkpointing, Method, Precision, config_from_json
+from advisor.replay.memory import FIRST_STEP, LATER_STEPS
+from advisor.step.observe import Phase
 from advisor.tape.store import TapeStore
 from advisor.units import GIB
 
@@ -74,7 +76,11 @@ def test_the_plan_fits_its_card(estimator, name):
 
     assert made.estimate.peak_reserved_bytes.high <= made.card.usable_bytes
     assert made.estimate.minimum_reserved_bytes <= made.estimate.peak_reserved_bytes.value
-    assert {"load", "prepare", "forward", "backward", "optimizer"} == {n for n, _ in made.estimate.phases}
+    assert {*(phase.value for phase in Phase), FIRST_STEP, LATER_STEPS} == {
+        name for name, _ in made.estimate.phases
+    }
+    assert made.config.evaluates
+    assert max(bytes_ for _, bytes_ in made.estimate.phases) == made.estimate.peak_allocated_bytes.value
     assert sum(b for _, b in made.estimate.at_peak) == made.estimate.peak_allocated_bytes.value
 
 

@@ -11,8 +11,10 @@ from peft.tuners.lora import LoraModel
 from train_parts import make_tiny_model, one_thread, plan_for, run, texts, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from advisor.catalog.models import find_model
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError, ExitCode
+from advisor.merging import planned_merge_bytes
 from advisor.records import Autocast, Method, Precision
 from advisor.train import merge as module
 from advisor.train.merge import merge
@@ -87,10 +89,15 @@ def test_the_memory_is_told_before(tmp_path, adapter_run, monkeypatch):
     """The weights by their headers, the largest product, the file that is written; refused where it is too much."""
     parameters = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(MODEL_FOLDER).parameters())
     planned = plan_merge(Path(MODEL_FOLDER), adapter_run / "adapter", torch.bfloat16)
+    config = plan_for(MODEL_FOLDER).config
+    spec = find_model(str(MODEL_FOLDER))[0]
+    saved_bytes = (adapter_run / "adapter" / "adapter_model.safetensors").stat().st_size
+    foretold = planned_merge_bytes(spec, config, parameters=parameters, trainable=saved_bytes // 4)
     small = replace(planned, available_bytes=planned.peak_bytes - 1)
 
     assert planned.weights_bytes == 2 * parameters
     assert planned.peak_bytes >= 2 * planned.weights_bytes  # one file, held twice while it is written
+    assert abs(foretold - planned.peak_bytes) < 8  # the plan's figure, before there was any file
     monkeypatch.setattr(module, "plan_merge", lambda *_: small)
     with pytest.raises(AdvisorError, match="Too little main memory") as caught:
         merged(adapter_run, tmp_path / "merged")

@@ -52,6 +52,27 @@ def test_the_rehearsal_leaves_no_trace(tmp_path, tiny, data, passes, case):
     assert any(note.startswith("rehearsed on the longest batch") for note in with_it.notes)
 
 
+@pytest.mark.parametrize("loss", [Loss.STOCK, Loss.CHUNKED])
+def test_an_evaluation_on_the_way_is_rehearsed_too(tmp_path, tiny, data, monkeypatch, loss):
+    """One batch, beside the optimizer's states; the run's own evaluations are as if it had not been."""
+    loop, seen = MarkedTrainer.evaluation_loop, []
+
+    def watched(self, dataloader, description, *args, **kwargs):
+        seen.append((description, len(dataloader), bool(self.optimizer and self.optimizer.state)))
+        return loop(self, dataloader, description, *args, **kwargs)
+
+    for kind in (MarkedTrainer, MarkedSftTrainer):
+        monkeypatch.setattr(kind, "evaluation_loop", watched)
+    planned = plan_for(tiny, loss=loss, lora_dropout=0.5)
+    with_it = run(planned, tmp_path / "with", data, tiny, evaluate_steps=1)
+    without = run(planned, tmp_path / "without", data, tiny, evaluate_steps=1, rehearse=False)
+
+    assert [call[1:] for call in seen if call[0] == "Rehearsal"] == [(1, True)]
+    assert len(with_it.learned.evaluations) == 3
+    assert with_it.learned.evaluations == without.learned.evaluations
+    assert with_it.learned.losses == without.learned.losses
+
+
 def test_an_optimizer_that_moves_at_a_rate_of_zero_is_found_out(tmp_path, tiny, data, monkeypatch):
     """Then everything is loaded anew, without a rehearsal, and said so."""
     plain = AcceleratedOptimizer.step

@@ -12,6 +12,7 @@ from advisor.errors import AdvisorError
 from advisor.interop.reading import Reading
 from advisor.interop.settings import settings_between
 from advisor.junit import Case, Result
+from advisor.phases import peak_words
 from advisor.step_summary import table
 from advisor.units import gib
 
@@ -111,7 +112,8 @@ def _row(one: Checked) -> tuple[str, ...]:
 def _line(answer: Answer) -> str:
     needed = answer.needed_bytes
     span = f"90 %: {gib(needed.low)} to {gib(needed.high)}"
-    return f"{answer.gpu.name}: needs {gib(needed.value)} of {gib(answer.room_bytes)} ({span})"
+    where = peak_words(answer.estimate.peak_phase, answer.estimate.peak_step)
+    return f"{answer.gpu.name}: needs {gib(needed.value)} of {gib(answer.room_bytes)} ({span}); the peak is in {where}"
 
 
 def _basis(answer: Answer) -> str:

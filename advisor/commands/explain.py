@@ -34,6 +34,7 @@ err = Console(stderr=True, highlight=False)
 _SHARES = 12  # rows shown; the JSON has all
 _BESIDE_COURSE = 26  # columns for the two figures
 _PLAIN = "the default"  # a field that came later is left out where it has it
+_EVALUATION = "evaluate"
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -101,13 +102,15 @@ def _plain(one: Explanation) -> dict[str, Any]:
 
 
 def _view(one: Explanation) -> RenderableType:
-    head = f"{one.model}: {gib(one.peak_allocated_bytes)} allocated at the peak, in {one.peak_phase}; "
+    head = f"{one.model}: {gib(one.peak_allocated_bytes)} allocated at the peak, in {one.where}; "
     parts: list[RenderableType] = [
         Text(head + f"{gib(one.peak_reserved_bytes)} reserved", style="bold"),
         Text(f"reserved: {one.basis}", "dim"),
         heading("Alive at the peak"),
         _shares(one),
-        heading("Two steps, allocation by allocation"),
+        heading("By phase"),
+        _phases(one),
+        heading(f"{_course_words(one)}, allocation by allocation"),
         _course(one),
         heading("One change alone, by simulation"),
         _levers(one),
@@ -125,6 +128,22 @@ def _shares(one: Explanation) -> Table:
         count = f"{share.count} x" if share.count > 1 else ""
         table.add_row(f"    {share.category}", size(share.size_bytes), count, Text(where, "dim"))
     return table
+
+
+def _phases(one: Explanation) -> Table:
+    """The allocated peak of each phase; an evaluation that the run does without is told, and does not count."""
+    table = columns("left", "right", "left")
+    for name, peak in one.phases:
+        counts = name != _EVALUATION or one.config.evaluates
+        note = "the peak" if name == one.peak_phase else "" if counts else "not counted: it does not evaluate"
+        table.add_row(
+            f"  {name}", Text(gib(peak), "bold" if name == one.peak_phase else ""), Text(note, "dim")
+        )
+    return table
+
+
+def _course_words(one: Explanation) -> str:
+    return "Two steps and an evaluation" if one.config.evaluates else "Two steps"
 
 
 def _course(one: Explanation) -> RenderableType:

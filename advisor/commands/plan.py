@@ -79,6 +79,9 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
     lora_targets: Annotated[str | None, typer.Option(help="all-linear, or names with commas.")] = None,
     trainable_layers: Annotated[int, typer.Option(min=1, help="For last-layers.")] = 4,
     reserve: Annotated[str, typer.Option(help="Memory for a display or others, such as 1GB.")] = "0B",
+    evaluation: Annotated[
+        bool, typer.Option(help="Whether evaluating on held-out data must fit, too.")
+    ] = True,
     risk: Annotated[
         float, typer.Option(help="Chance that it needs more than the card gives.")
     ] = DEFAULT_RISK,
@@ -123,6 +126,7 @@ def plan(  # noqa: PLR0913 - each is a dimension that the user may fix
         lora_targets=None if lora_targets is None else _targets(lora_targets),
         trainable_layers=trainable_layers,
         reserve_bytes=parse_size_bytes(reserve),
+        evaluates=evaluation,
         goal=goal,
         risk=risk,
         thorough=thorough,

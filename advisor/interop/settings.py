@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from advisor.interop.reading import PLAN
-from advisor.interop.table import table
+from advisor.interop.table import Table, table
 from advisor.interop.values import same
 from advisor.interop.writing import keys_of
 from advisor.records import TrainConfig, all_values
@@ -19,8 +19,15 @@ def settings_between(format_name: str, here: TrainConfig, there: TrainConfig) ->
     mapping = table(format_name)
     before, after = keys_of(here, mapping), keys_of(there, mapping)
     lines = [f"{key}: {_shown(value)}" for key, value in after.items() if not same(before.get(key), value)]
+    lines += [f"{key}: {right[name]}" for name in changed if (key := _read_only_key(mapping, name))]
     lines += [mapping.elsewhere[name] for name in changed if name in mapping.elsewhere and not lines]
     return tuple(lines)
+
+
+def _read_only_key(mapping: Table, field: str) -> str:
+    """The key of a field that `advisor export` leaves out; empty for other fields."""
+    rules = mapping.fields.get(field, ())
+    return next((rule.key for rule in rules if rule.key and not rule.export), "")
 
 
 def _shown(value: Any) -> str:

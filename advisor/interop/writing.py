@@ -16,6 +16,8 @@ _MOST_TRIALS = 500  # of ways to write a config; the mappings have fewer than fi
 _OTHERWISE = "export to python, or plan with another method or precision"
 _VITAL = ("method", "precision")  # another of these is another plan
 _VITAL_WEIGHT = 100
+# On what it evaluates, and when: the tool's own defaults stay.
+_NOT_IN_A_PLAN = ("evaluates", "evaluation_batch")
 _LORA_ONLY = (
     "lora_variant",
     "lora_rank",
@@ -86,7 +88,7 @@ def exported(
 def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     """Fields that differ and that the method reads."""
     left, right = all_values(one), all_values(other)
-    unread = () if one.method is Method.LORA else _LORA_ONLY
+    unread = (*_NOT_IN_A_PLAN, *(() if one.method is Method.LORA else _LORA_ONLY))
     if one.method is not Method.LAST_LAYERS:
         unread = (*unread, "trainable_layers")
     return [name for name in left if left[name] != right[name] and name not in unread]

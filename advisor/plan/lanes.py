@@ -46,6 +46,7 @@ class PlanOptions:
     attention: Attention | None = None
     allocator: Allocator | None = None
     reserve_bytes: int = 0  # for a display, or other programs
+    evaluates: bool = True  # on held-out data, in the batches of training: what that takes must fit, too
     goal: Goal = Goal.QUALITY
     risk: float = DEFAULT_RISK  # chance that the run needs more than the card gives
     thorough: bool = False  # vary also what is usually left as it is, and trace what that takes
@@ -151,6 +152,7 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         loss=loss,
         cast_adapter_inputs=not _casts_for_nothing(method, precision),
         allocator=options.allocator or Allocator.DEFAULT,
+        evaluates=options.evaluates,
     )
     config = next(variants(plain, replace(options, thorough=False)))
     return Lane(

@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from advisor.files import write_new
+from advisor.phases import peak_words
 from advisor.pictures.axes import doubling_axis, linear_axis
 from advisor.pictures.document import (
     Document,
@@ -40,7 +41,7 @@ def page(plan: Plan) -> Document:
     return Document(
         title=f"{plan.model.name} on {plan.card.name}",
         lead=f"The best of {plan.examined} configs that were weighed, for the goal {plan.goal}, in the {fitting}. "
-        f"Basis: {plan.estimate.evidence.text}.",
+        f"The peak is in {peak_words(plan.estimate.peak_phase, plan.estimate.peak_step)}. Basis: {plan.estimate.evidence.text}.",
         sections=(
             Section(name="choice", title="The plan", blocks=(_choices(plan),)),
             Section(name="front", title="What else is worth choosing", blocks=(_picture(plan), _front(plan))),

@@ -218,6 +218,8 @@ def assumptions(ask: Question, found: Examined) -> Iterator[str]:
     if isinstance(positions, int) and positions < config.sequence_length:
         yield f"the model knows {positions:,} positions; beyond them it is not known to work, only to fit"
     yield f"every sequence has exactly {config.sequence_length:,} tokens, packed, none padded"
+    if config.evaluates:
+        yield "it evaluates on held-out data, as many sequences at a time as it trains on (--no-evaluation: it does not)"
     doubt = f"{gib(gpu.context_bytes)} ± {gib(gpu.context_uncertainty_bytes)}"
     yield f"no other process uses the card; driver and CUDA context take {doubt}"
     if options.reserve_bytes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from advisor.replay.blocks import rounded
+from advisor.replay.brief import evaluation_begins
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape
@@ -16,13 +17,14 @@ _WARM_UP = "loader_warmup"  # one block of all the weights, gone before the firs
 
 
 def least_peak_bytes(tape: Tape, shape: Shape) -> int:
-    """No more than the allocated peak at that shape, and within a percent of it; `tape` is a brief one."""
+    """No more than the allocated peak of training at that shape, and within a percent of it; `tape` is a brief one."""
     sizes = [rounded(size) for size in sizes_bytes(tape, shape)]
     copies = tape.copies_at(shape.micro_batch, shape.sequence_length)
     held: dict[int, int] = {}  # bytes by slot
     owner: dict[int, int] = {}
     now = peak = 0
-    for part, run in groupby(tape.events, key=lambda event: event.part):
+    training = tape.events[: evaluation_begins(tape, tape.events)]
+    for part, run in groupby(training, key=lambda event: event.part):
         change, highest = _run(list(run), sizes, held, owner, copies)
         times = copies.get(part, 0) + 1
         peak = max(peak, now + highest, now + change * (times - 1) + highest)

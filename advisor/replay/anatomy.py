@@ -74,7 +74,7 @@ class _Height(NamedTuple):
 def _heights(made: Program, sizes: list[int]) -> Iterator[_Height]:
     live: dict[int, int] = {}
     now, phase = 0, ""
-    for index, (kind, slot, size, _, _) in enumerate(made.requests):
+    for index, (kind, slot, size, _, _) in enumerate(made.requests[: made.counted]):
         if kind == Op.ALLOC:
             live[slot] = sizes[size]
             now += sizes[size]

@@ -1,18 +1,21 @@
-"""A tape through the allocator: peaks by phase, the smallest cap that runs, what is alive at the peak."""
+"""A tape through the allocator: peaks by phase and step, the smallest cap that runs, what is alive at the peak."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advisor.records import Allocator
 from advisor.replay.addresses import DriverAddresses
 from advisor.replay.allocator import CachingAllocator
 from advisor.replay.blocks import ROUND_LARGE_BYTES, Block, OutOfMemoryError, rounded
+from advisor.replay.brief import evaluation_begins
 from advisor.replay.driver import moments
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
 from advisor.tape.record import Tape, unroll
 
-_FIRST_STEP = "forward"  # static bytes are what is allocated when this phase first begins
+_FIRST = "forward"  # static bytes are what is allocated when this phase first begins
+_STEP = (_FIRST, "backward", "optimizer")  # the phases of a step
+FIRST_STEP, LATER_STEPS = "first-step", "later-steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Program:
 
     tape: Tape
     requests: tuple[Event, ...]  # allocations, frees, phases, and `Op.TOUCH`
+    counted: int  # so many of them belong to the run; what is left is told by phase alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,17 +35,21 @@ class Outcome:
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     retries: int
-    phase_allocated_bytes: dict[str, int]
+    phase_allocated_bytes: dict[str, int]  # also of phases that the run does not come to
+    step_allocated_bytes: dict[str, int]  # first-step and later-steps: all phases of each
     peak_request: int  # index of the request at which the allocated peak came
+    peak_phase: str
+    peak_step: str  # first-step or later-steps; empty where the peak is in no step
     out_of_memory: bool = False
 
 
 def program(made: Tape, further_tiles: int = 0) -> Program:
     """The allocations of the whole model, in order; `further_tiles` as `Tape.further_tiles` tells.
 
-    `made` is a brief tape.
+    `made` is a brief tape. The evaluation at its end is not counted.
     """
-    return Program(made, tuple(unroll(made, further_tiles)))
+    requests = tuple(unroll(made, further_tiles))
+    return Program(made, requests, evaluation_begins(made, requests))
 
 
 def replay(made: Program, shape: Shape, cap_bytes: int | None = None) -> Outcome:
@@ -51,7 +59,11 @@ def replay(made: Program, shape: Shape, cap_bytes: int | None = None) -> Outcome
         meter.run(made)
     except OutOfMemoryError:
         return meter.outcome(out_of_memory=True)
-    return meter.outcome()
+    outcome = meter.outcome()
+    if cap_bytes is None and made.counted < len(made.requests):
+        meter.rest(made)
+        outcome = replace(outcome, phase_allocated_bytes=dict(meter.phases))
+    return outcome
 
 
 def minimum_reserved_bytes(made: Program, shape: Shape, free: Outcome, *, halvings: int) -> int:
@@ -110,19 +122,28 @@ class _Meter:
         self.allocator = CachingAllocator(cap_bytes, expandable=expandable)
         self.addresses = self.allocator.addresses = DriverAddresses(shape.driver)
         self.blocks: dict[int, Block] = {}
-        self.phase = ""
+        self.micro_batches = int(made.tape.key.get("accumulation_steps", 1))  # in a step of the tape
+        self.passes = 0
+        self.phase = self.step = ""
         self.phases: dict[str, int] = {}
+        self.steps: dict[str, int] = {}
         self.static_bytes = 0
         self.peak_bytes = 0
-        self.peak_request = 0
+        self.peak_at = 0, "", ""  # request, phase, step
 
     def run(self, made: Program) -> None:
+        counted = made.requests[: made.counted]
         start = best = 0
-        for index, moment in moments(made.tape, made.requests):
-            best = self._run(made.requests[start:index], start, best)
+        for index, moment in moments(made.tape, counted):
+            best = self._run(counted[start:index], start, best)
             self.addresses.reach(moment)
             start = index
-        self._run(made.requests[start:], start, best)
+        self._run(counted[start:], start, best)
+        self._book()
+
+    def rest(self, made: Program) -> None:
+        """What the run does not come to."""
+        self._run(made.requests[made.counted :], made.counted, self.allocator.peak_allocated_bytes)
         self._book()
 
     def _run(self, requests: Sequence[Event], start: int, best: int) -> int:
@@ -141,29 +162,37 @@ class _Meter:
             if allocator.peak_allocated_bytes > best:
                 best = allocator.peak_allocated_bytes
                 if best > self.peak_bytes:
-                    self.peak_bytes, self.peak_request = best, index
+                    self.peak_bytes, self.peak_at = best, (index, self.phase, self.step)
         return best
 
     def _begin(self, phase: str) -> int:
         self._book()
-        if phase == _FIRST_STEP and not self.static_bytes:
-            self.static_bytes = self.allocator.allocated_bytes
-        self.phase = phase
+        if phase == _FIRST:
+            self.passes += 1
+            self.static_bytes = self.static_bytes or self.allocator.allocated_bytes
+        step = FIRST_STEP if self.passes <= self.micro_batches else LATER_STEPS
+        self.phase, self.step = phase, step if phase in _STEP else ""
         self.allocator.peak_allocated_bytes = self.allocator.allocated_bytes
         return self.allocator.allocated_bytes
 
     def _book(self) -> None:
+        peak = self.allocator.peak_allocated_bytes
         if self.phase:
-            peak = self.allocator.peak_allocated_bytes
             self.phases[self.phase] = max(self.phases.get(self.phase, 0), peak)
+        if self.step:
+            self.steps[self.step] = max(self.steps.get(self.step, 0), peak)
 
     def outcome(self, *, out_of_memory: bool = False) -> Outcome:
+        request, phase, step = self.peak_at
         return Outcome(
             static_bytes=self.static_bytes,
             peak_allocated_bytes=self.peak_bytes,
             peak_reserved_bytes=self.allocator.peak_reserved_bytes,
             retries=self.allocator.retries,
             phase_allocated_bytes=dict(self.phases),
-            peak_request=self.peak_request,
+            step_allocated_bytes=dict(self.steps),
+            peak_request=request,
+            peak_phase=phase,
+            peak_step=step,
             out_of_memory=out_of_memory,
         )

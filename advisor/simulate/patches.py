@@ -13,9 +13,11 @@ import accelerate
 import accelerate.state
 import bitsandbytes
 import bitsandbytes.functional
+import numpy as np
 import torch
 import transformers.masking_utils
 import transformers.modeling_utils
+import transformers.trainer_pt_utils
 import trl.trainer.utils
 from bitsandbytes.optim.optimizer import Optimizer8bit
 from torch import nn
@@ -32,6 +34,7 @@ from advisor.simulate.device import NAME, simulated_device
 from advisor.simulate.host import offloading
 from advisor.simulate.parts import TEMPLATE
 from advisor.simulate.recorder import Recorder
+from advisor.simulate.saving import saving_patches
 from advisor.simulate.subclasses import make_fake_subclass, replacing_apply
 
 
@@ -66,6 +69,7 @@ def _patches(card: Recorder) -> list[Any]:
         patch(transformers.masking_utils, "is_tracing", lambda *_: False),
         patch(transformers.modeling_utils, "caching_allocator_warmup", _warmup(card)),
         patch(transformers.modeling_utils, "save_on_cpu", offloading(card)),
+        patch(transformers.trainer_pt_utils, "nested_numpify", _numbers),
         # bitsandbytes keeps its code tables for the process; each trace is a process of its own.
         patch(bitsandbytes.functional, "name2qmap", {}),
         patch(TrainingArguments, "_setup_devices", property(_setup_devices)),
@@ -76,10 +80,16 @@ def _patches(card: Recorder) -> list[Any]:
         # PEFT asks whether autocast is on without naming a device, which means CUDA.
         patch(torch, "is_autocast_enabled", _is_autocast_enabled),
         patch(torch, "get_autocast_gpu_dtype", lambda: torch.get_autocast_dtype(NAME)),
+        *saving_patches(card),
         *_foreach_patches(),
         *_paged_patches(card),
         *_triton_patches(card),
     ]
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """What the evaluation's losses become on the host: nothing was computed, so all are zero."""
+    return np.zeros(tensor.cpu().shape, dtype=np.float32)
 
 
 _real_softmax = functional.softmax

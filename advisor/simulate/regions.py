@@ -82,6 +82,11 @@ def watch_optimizer(card: Recorder) -> Iterator[None]:
         handle.remove()
 
 
+def watch_saving(model: nn.Module, card: Recorder) -> None:
+    """Tell the ledger when all weights have been gathered to be saved: what was made for it dies next, all at once."""
+    model.register_state_dict_post_hook(lambda *_: card.ledger.leave())
+
+
 def watch_tiles(card: Recorder) -> AbstractContextManager[Any]:
     """Tell the ledger which tile the chunked loss is in: the one loop there that steps by a tile's tokens."""
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,13 @@ from advisor.simulate.parts import TEMPLATE, Cut, cut
 from advisor.simulate.patches import simulated_libraries
 from advisor.simulate.quiet import quiet, steady_garbage
 from advisor.simulate.recorder import Recorder
-from advisor.simulate.regions import watch_adapters, watch_layers, watch_optimizer, watch_tiles
+from advisor.simulate.regions import (
+    watch_adapters,
+    watch_layers,
+    watch_optimizer,
+    watch_saving,
+    watch_tiles,
+)
 from advisor.simulate.settle import settled
 from advisor.simulate.sizes import Symbols, candidate_shapes
 from advisor.step.data import random_blocks
@@ -158,6 +165,7 @@ def _shaped(config: TrainConfig, symbols: Symbols) -> TrainConfig:
         micro_batch=symbols.micro_batch,
         sequence_length=symbols.sequence_length,
         accumulation_steps=min(config.accumulation_steps, 2),
+        evaluation_batch=None,
     )
 
 
@@ -181,6 +189,7 @@ def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event
             config,
             RunOptions(output_dir=directory, max_steps=_STEPS),
             train_data=data,
+            evaluation_data=data.select(range(config.micro_batch)),
             device=simulated_device(),
             observer=card,
         )
@@ -189,12 +198,12 @@ def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event
         name_model(card, session.model)
         name_gradients(card, session.model)
         watch_layers(session.model, card)
-        if plan.tiled:
-            with watch_tiles(card):
-                session.train()
-        else:
+        watch_saving(session.model, card)
+        with watch_tiles(card) if plan.tiled else nullcontext():
             session.train()
-        name_optimizer_states(card, session)
+            name_optimizer_states(card, session)
+            session.save(Path(directory) / "saved", base_name="traced")
+            session.evaluate()
         card.ledger.close()
         return card, session, settled(card.ledger, TEMPLATE)
 

@@ -54,11 +54,13 @@ class _Marks:
         self._load_scaler(resume_from)  # type: ignore[attr-defined]
         return prepared
 
-    def compute_loss(self, model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         training = model.training
         if training:
             self.observer.mark(Phase.FORWARD)
-        loss = super().compute_loss(model, *args, **kwargs)  # type: ignore[misc]
+        elif self.args.use_liger_kernel:  # type: ignore[attr-defined]
+            inputs = {**inputs, "skip_logits": True}  # else Liger makes whole logits where it does not train
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
         if training:
             self.observer.mark(Phase.BACKWARD)
         return loss
@@ -156,7 +158,7 @@ def _shape(config: TrainConfig) -> dict[str, Any]:
     recomputes = checkpointing_options(config)
     return {
         "per_device_train_batch_size": config.micro_batch,
-        "per_device_eval_batch_size": config.micro_batch,
+        "per_device_eval_batch_size": config.evaluated.micro_batch,
         "gradient_accumulation_steps": config.accumulation_steps,
         "gradient_checkpointing": recomputes is not None,
         "gradient_checkpointing_kwargs": recomputes,

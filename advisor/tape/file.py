@@ -10,7 +10,7 @@ from advisor.tape.events import NO_PART, Event, Op
 from advisor.tape.packed import NewerSchemaError, pack, unpack
 from advisor.tape.record import TILES, TRACED_TILES, Factor, Kernel, Label, Size, Tape
 
-SCHEMA = 2  # 1: gzipped JSON; 2: packed, with parts for layers, periods of layers and tiles
+SCHEMA = 3  # 1: gzipped JSON; 2: packed, with parts for layers, periods of layers and tiles; 3: saves and evaluates at the end
 MAGIC = b"advtape"
 
 _COUNTS = ("layers", "traced_layers", "period", "template", "parameters", "trainable")

@@ -18,7 +18,14 @@ _LEAST_BATCH = 13  # a batch to trace with: a prime that divides no dimension of
 _SHORT = 20  # below this a length can't be told from the model's own dimensions
 
 # Fields of a config that change only how often, or with what numbers, the same operations run.
-_NOT_IN_KEY = ("micro_batch", "sequence_length", "allocator", "checkpointed_layers")
+_NOT_IN_KEY = (
+    "micro_batch",
+    "sequence_length",
+    "allocator",
+    "checkpointed_layers",
+    "evaluates",
+    "evaluation_batch",
+)
 # Parts that must be traced of layers that are all alike: the first, one before the template, the template, the last.
 EDGE_PARTS = 4
 

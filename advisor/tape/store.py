@@ -54,6 +54,14 @@ def wanted(model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> Wanted
     return Wanted(model, config, target_of(gpu))
 
 
+def all_wanted(model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[Wanted, ...]:
+    """That tape, and the one for the evaluation where its batches are other ones."""
+    step = wanted(model, config, gpu)
+    evaluation = wanted(model, config.evaluated, gpu)
+    apart = config.evaluates and evaluation.digest != step.digest
+    return (step, evaluation) if apart else (step,)
+
+
 class TapeStore:
     """Finds tapes, and has missing ones traced. Kept tapes lie in `cache_folder`."""
 

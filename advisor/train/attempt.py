@@ -153,7 +153,9 @@ def _bytes_to_save(ready: Ready, session: Session, *, checkpoints_too: bool) -> 
 def _rehearsal(ready: Ready, progress: Progress, session: Session, tell: Tell) -> Rehearsal:
     config = progress.config
     blocks = longest_blocks(ready.data.training, config.micro_batch, config.accumulation_steps)
-    rehearsal = Rehearsal(blocks, ready.device)
+    held_out = ready.data.held_out if ready.request.evaluate_steps else None
+    evaluated = None if held_out is None else longest_blocks(held_out, config.evaluated.micro_batch, 1)
+    rehearsal = Rehearsal(blocks, evaluated, ready.device)
 
     def before_training(trainer: Any) -> None:
         rehearsal(trainer)

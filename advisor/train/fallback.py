@@ -12,6 +12,7 @@ from advisor.train.guard import estimated_bytes
 _FREE = (
     *("micro_batch", "accumulation_steps", "checkpointing", "checkpointed_layers"),
     *("loss", "allocator", "cast_adapter_inputs"),
+    *("evaluates", "evaluation_batch"),
 )
 _WORDS = {"micro_batch": "micro-batch", "accumulation_steps": "accumulation"}
 

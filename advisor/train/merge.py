@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from advisor.errors import AdvisorError, ExitCode
 from advisor.files import replace_text
+from advisor.merging import shard_bytes
 from advisor.records import QUANTISED, Precision, TrainConfig, config_from_json
 from advisor.step.dtypes import weight_dtype
 from advisor.step.load import load_model
@@ -135,7 +136,7 @@ def _merged(planned: MergePlan, config: TrainConfig, weights: Path, adapter: Pat
     peak.look()
     merged.config.use_cache = True
     with new_folder(output) as folder:
-        merged.save_pretrained(str(folder), max_shard_size=planned.shard_bytes)
+        merged.save_pretrained(str(folder), max_shard_size=shard_bytes(planned.weights_bytes))
         tokenizer.save_pretrained(str(folder))
         peak.look()
         del model, merged

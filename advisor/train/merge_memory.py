@@ -9,9 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from advisor.errors import AdvisorError, ExitCode
+from advisor.merging import merge_bytes
 from advisor.units import gib
-
-_SHARD_BYTES = 2 << 30  # of a saved file, which saving holds a second time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +20,18 @@ class MergePlan:
     dtype: torch.dtype
     weights_bytes: int  # of the base, in that dtype
     adapter_bytes: int
-    delta_bytes: int  # the largest product of two adapters, and the copy that is looked through for NaN
-    shard_bytes: int  # of the largest file, which saving holds a second time
+    largest_matrix: int  # numbers in it
     available_bytes: int
 
     @property
     def peak_bytes(self) -> int:
-        """Merging and saving come one after the other."""
-        return self.weights_bytes + self.adapter_bytes + max(self.delta_bytes, self.shard_bytes)
+        """What `merging.py` says of it."""
+        return merge_bytes(
+            weights_bytes=self.weights_bytes,
+            adapter_bytes=self.adapter_bytes,
+            largest_matrix=self.largest_matrix,
+            item_bytes=self.dtype.itemsize,
+        )
 
 
 def plan_merge(weights: Path, adapter: Path, dtype: torch.dtype) -> MergePlan:
@@ -43,8 +46,7 @@ def plan_merge(weights: Path, adapter: Path, dtype: torch.dtype) -> MergePlan:
         dtype=dtype,
         weights_bytes=total,
         adapter_bytes=(adapter / "adapter_model.safetensors").stat().st_size,
-        delta_bytes=largest * (torch.float32.itemsize + dtype.itemsize),
-        shard_bytes=min(total, _SHARD_BYTES),
+        largest_matrix=largest,
         available_bytes=_available_bytes(),
     )
 

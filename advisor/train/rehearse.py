@@ -14,6 +14,7 @@ from datasets import Dataset
 from advisor.plan.document import PlannedRun
 from advisor.records import TrainConfig
 from advisor.step.labels import IGNORED
+from advisor.step.observe import Phase
 from advisor.train.card import release_cache
 from advisor.train.compare import phase_peaks
 from advisor.train.meter import Meter, measured_figures
@@ -31,7 +32,7 @@ class DisturbedError(Exception):
 
 @dataclass(slots=True)
 class Rehearsal:
-    """Trains twice on the longest batch at a learning rate of zero, and takes back what that left.
+    """Trains twice on the longest batch at a learning rate of zero, evaluates, and takes back what that left.
 
     A hook of the trainer's (`before_training`). Afterwards weights, optimizer, scaler, random numbers and the
     allocator's peaks are as before; `figures` holds what was measured, as `train/meter.py` tells it.
@@ -39,6 +40,7 @@ class Rehearsal:
     """
 
     blocks: Dataset
+    evaluation: Dataset | None  # a batch of what is evaluated on the way; None: nothing is
     device: torch.device
     figures: dict[str, Any] | None = None
     done: bool = False
@@ -51,6 +53,8 @@ class Rehearsal:
             for _ in range(_STEPS):
                 _step(trainer, self.blocks)
                 meter.step_ended()
+            if self.evaluation is not None:  # beside the optimizer's states, as on the way
+                _evaluate(trainer, self.evaluation)
         meter.finish()
         self.figures = measured_figures(meter)
         release_cache(self.device)
@@ -98,6 +102,14 @@ def compared(figures: dict[str, Any], planned: PlannedRun, config: TrainConfig) 
         if row.measured is not None and row.predicted is not None
     ]
     return f"{beyond}rehearsed on the longest batch: {'; '.join(parts)}"
+
+
+def _evaluate(trainer: Any, blocks: Dataset) -> None:
+    """One batch as the trainer's own evaluation takes it; nobody who counts evaluations is told."""
+    trainer.observer.mark(Phase.EVALUATE)
+    size = trainer.args.per_device_eval_batch_size
+    loader = trainer.get_eval_dataloader(blocks.select(range(min(size, len(blocks)))))
+    trainer.evaluation_loop(loader, description="Rehearsal", prediction_loss_only=True)
 
 
 def _step(trainer: Any, blocks: Dataset) -> None:
@@ -161,7 +173,8 @@ def _undone(trainer: Any, meter: Meter) -> Iterator[None]:
         for name, value in counts.items():
             setattr(trainer, name, value)
         if hasattr(trainer, "_metrics"):
-            trainer._metrics["train"].clear()  # noqa: SLF001 - TRL's averages of the next log line
+            for averages in trainer._metrics.values():  # noqa: SLF001 - TRL's, for the next log line
+                averages.clear()
         set_random_states(numbers)
 
 

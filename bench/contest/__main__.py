@@ -54,7 +54,9 @@ def main(  # noqa: PLR0913 - each is part of the question
 ) -> None:
     """Write a list of a plan and its rivals, or judge what was measured."""
     store = TapeStore(on_trace=lambda count: typer.echo(f"tracing {count} steps …", err=True))
-    options = PlanOptions(goal=goal, effective_batch=effective_batch, sequence_length=sequence_length)
+    options = PlanOptions(
+        goal=goal, effective_batch=effective_batch, sequence_length=sequence_length, evaluates=False
+    )  # what is measured is training alone
     try:
         if judge is not None:
             _judge(judge, output, Estimator(store), effective_batch)

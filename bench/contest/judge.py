@@ -103,7 +103,10 @@ def judged(
     model, gpu = find_model(field.model)[0], find_gpu(field.card)[0]
     for goal in GOALS:
         options = PlanOptions(
-            goal=goal, sequence_length=field.sequence_length, effective_batch=effective_batch
+            goal=goal,
+            sequence_length=field.sequence_length,
+            effective_batch=effective_batch,
+            evaluates=False,  # rows are of training alone
         )
         search = search_under(model, gpu, field.cap_bytes, estimator, options, clock)
         try:

@@ -58,7 +58,7 @@ def simulated_run(row: dict[str, Any], card: str, steps: int, store: TapeStore) 
         asked += tuple(each._replace(step=step) for each in steady)
     # Phases are requests, too, but nothing is asked at them.
     found = ((index - sum(phase < index for phase in at), m) for index, m in moments(tape, requests))
-    reserved_bytes = replay(Program(tape, tuple(requests)), shape).peak_reserved_bytes
+    reserved_bytes = replay(Program(tape, tuple(requests), len(requests)), shape).peak_reserved_bytes
     return Run(asked, tuple(found), shape, reserved_bytes)
 
 

@@ -113,7 +113,12 @@ def _planned(
     case: Case, cap_bytes: int | None, gpu: GpuSpec, estimator: Estimator, fixed: dict[str, Any]
 ) -> tuple[TrainConfig, dict[str, Any]] | None:
     """The planner's config and what it predicts; None where nothing fits or can't be traced."""
-    options = PlanOptions(goal=Goal.FASTEST, effective_batch=EFFECTIVE_BATCH, sequence_length=SEQUENCE_LENGTH)
+    options = PlanOptions(
+        goal=Goal.FASTEST,
+        effective_batch=EFFECTIVE_BATCH,
+        sequence_length=SEQUENCE_LENGTH,
+        evaluates=False,  # what is measured is training alone
+    )
     options = replace(options, method=case.method, precision=case.precision, **fixed)
     model = find_model(case.model)[0]
     search = search_under(model, gpu, cap_bytes or usable_bytes(gpu), estimator, options)
