@@ -52,6 +52,11 @@ class PlanOptions:
     thorough: bool = False  # vary also what is usually left as it is, and trace what that takes
 
 
+def without_liger(options: PlanOptions) -> PlanOptions:
+    """For a look at many cards or models: Liger's kernels take a tape for each card and shape."""
+    return options if options.loss is not None else replace(options, loss=Loss.CHUNKED)
+
+
 # The shipped model reads entries of at most 245 tokens: a block of 256 holds about one.
 # It trains on a CPU, too, where Liger's kernels don't run.
 DEMO_OPTIONS = PlanOptions(
@@ -129,10 +134,16 @@ def lanes(gpu: GpuSpec, options: PlanOptions, model: ModelSpec) -> list[Lane]:
     other = Precision.FP16 if gpu.bf16 else Precision.BF16
     adapters = (half, Precision.NF4, Precision.NF4_SINGLE, Precision.INT8, other, Precision.FP32)
     whole = (Precision.FP32, Precision.BF16) if gpu.bf16 else (Precision.FP32,)
-    loss = Loss.LIGER if liger_trains(model, gpu) else Loss.CHUNKED
+    loss = _loss(gpu, options, model)
     made = [_lane(Method.LORA, p, gpu, options, loss) for p in adapters]
     made += [_lane(m, p, gpu, options, loss) for m in (Method.LAST_LAYERS, Method.FULL) for p in whole]
     return [lane for lane in made if _asked(lane.config, options)]
+
+
+def _loss(gpu: GpuSpec, options: PlanOptions, model: ModelSpec) -> Loss:
+    """Liger's where speed is the goal: it needs a package and a compiler on the card's machine, and a tape a shape."""
+    fast = options.goal is Goal.FASTEST and liger_trains(model, gpu)
+    return Loss.LIGER if fast else Loss.CHUNKED
 
 
 def _asked(config: TrainConfig, options: PlanOptions) -> bool:
