@@ -18,6 +18,9 @@ pytestmark = [
 ]
 PLAN = plan_for(MODEL_FOLDER, precision=Precision.NF4, micro_batch=8, sequence_length=256)
 STEPS = 5
+# A block is handed out whole where less than 1 MiB would be left of it, and what was freed before decides which blocks
+# there are: the same tensors count for a little more or less.
+_REMAINDERS_BYTES = 4 << 20
 _SEGMENT_BYTES = 20 << 20  # what torch's allocator takes from the card at least, for more than 1 MiB
 
 
@@ -118,7 +121,7 @@ def test_the_rehearsal_peaks_as_the_run_does(tmp_path, data, whole, optimizer):
 
     for phase in ("forward", "backward"):
         assert with_it.measured["phases"][phase]["peak_allocated_bytes"] == pytest.approx(
-            without.measured["phases"][phase]["peak_allocated_bytes"], rel=1e-3
+            without.measured["phases"][phase]["peak_allocated_bytes"], abs=_REMAINDERS_BYTES
         )
         assert with_it.rehearsal["phases"][phase]["peak_allocated_bytes"] == pytest.approx(
             without.measured["phases"][phase]["peak_allocated_bytes"], rel=2e-2
