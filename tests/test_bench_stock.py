@@ -29,7 +29,7 @@ def test_rows_keep_the_batch_and_the_question(monkeypatch):
     """Both sides train 16 sequences a step of what the case names; a config that two wishes lead to is listed once."""
 
     def planned(case, cap, gpu, estimator, fixed):
-        loss = fixed.get("loss", Loss.CHUNKED).value
+        loss = fixed.get("loss", Loss.LIGER).value
         return config_from_json(
             {"precision": "nf4", "micro_batch": 4, "accumulation_steps": 4, "loss": loss}
         ), {}
@@ -39,7 +39,7 @@ def test_rows_keep_the_batch_and_the_question(monkeypatch):
     rows = list(rows_of(case, find_gpu("h100-80gb-sxm")[0], None))
 
     assert [row["micro_batch"] for row in rows if row["side"] == "stock"] == [8, 4, 2, 1]
-    assert [row["variant"] for row in rows if row["side"] == "ours"] == ["plan", "liger", "stock loss"]
+    assert [row["variant"] for row in rows if row["side"] == "ours"] == ["plan", "chunked loss", "stock loss"]
     assert {config_from_json(row).effective_batch for row in rows} == {16}
     assert {row["precision"] for row in rows} == {"nf4"}
     assert len({key_of(row) for row in rows}) == len(rows) == 7
@@ -110,7 +110,7 @@ def test_the_report_compares_the_plan_with_the_stock_run():
             _row("stock", "micro-batch 8", 8000, 18 << 30, outcome="oom", reason="out of memory"),
             _row("stock", "micro-batch 4", 8000, 16 << 30),
             _row("ours", "plan", 12000, 11 << 30, predicted_tokens_per_second=11900.0),
-            _row("ours", "liger", 13000, 12 << 30),
+            _row("ours", "chunked loss", 13000, 12 << 30),
         ]
     )
     (case,) = made["cases"]
@@ -118,8 +118,8 @@ def test_the_report_compares_the_plan_with_the_stock_run():
 
     assert case["times_stock"] == pytest.approx(1.5)
     assert case["above_weights_share"] == pytest.approx(0.5)
-    assert [row["variant"] for row in case["ours"]] == ["liger", "plan"]
-    assert "| 8,000 | 12,000 | 1.50 | 16.00 GiB | 11.00 GiB | 50% of stock's |" in page
+    assert [row["variant"] for row in case["ours"]] == ["chunked loss", "plan"]
+    assert "| 8,000 | 12,000 | 1.50 | 13,000 | 1.62 | 16.00 GiB | 11.00 GiB | 50% of stock's |" in page
     assert "oom" in page
 
 

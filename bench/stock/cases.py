@@ -31,7 +31,7 @@ from bench.request import Request
 
 EFFECTIVE_BATCH, SEQUENCE_LENGTH = 16, 2048
 _STOCK_MICRO_BATCHES = (8, 4, 2, 1)  # transformers' default per_device_train_batch_size, and its halves
-STOCK, OURS, PLAN = "stock", "ours", "plan"
+STOCK, OURS, PLAN, CHUNKED = "stock", "ours", "plan", "chunked loss"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +55,11 @@ CASES = (
 _BOLD = {"risk": 0.4}
 _WISHES: dict[str, dict[str, Any]] = {
     PLAN: {},
-    "liger": {"loss": Loss.LIGER},
-    "liger, growing segments": {"loss": Loss.LIGER, "allocator": Allocator.EXPANDABLE},
+    CHUNKED: {"loss": Loss.CHUNKED},
     "growing segments": {"allocator": Allocator.EXPANDABLE},
     "bold": _BOLD,
-    "liger, bold": {"loss": Loss.LIGER, **_BOLD},
     "stock loss": {"loss": Loss.STOCK},
     **{f"micro-batch {size}": {"micro_batch": size} for size in (1, 2, 4, 8)},
-    **{f"liger, micro-batch {size}": {"loss": Loss.LIGER, "micro_batch": size} for size in (1, 2, 4)},
 }
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+from advisor.records import QUANTISED, Method
 from advisor.units import gib
 from bench.markdown import table
 from bench.request import label
-from bench.stock.cases import CASES, OURS, PLAN, STOCK, request_of
+from bench.stock.cases import CASES, CHUNKED, OURS, PLAN, STOCK, request_of
 
 SCHEMA = 1
 _INTRODUCTION = """\
@@ -21,7 +22,12 @@ random tokens and random weights that the runner's loader puts on the card, unde
 a second of the median timed step after one of warm-up. *Above weights* is the reserved peak less what is allocated when the first
 forward pass begins. Adapters have rank 16 on all linear layers; over NF4 trl trains them in bf16, the runner in fp32. The further rows
 are the planner's choice with one wish fixed, the fastest first; a bold one allows a risk of 40 % to run out of memory."""
-_SUMMARY = ("case", "cap", "stock tokens/s", "ours", "times stock", "stock reserved", "ours", "above weights")
+_SUMMARY = (
+    *("case", "cap", "stock tokens/s", "ours", "times stock", "ours, chunked loss", "times stock"),
+    *("stock reserved", "ours", "above weights"),
+)
+_CAST = """In {cases} adapters' inputs were cast to fp32, as PEFT does; the planner no longer has them cast (docs/decisions/0026), so that its choice
+today takes less time and memory than the row of `plan` here."""
 _ROWS = ("side", "wish", "config", "tokens/s", "predicted", "allocated", "reserved", "retries")
 _KEPT = ("outcome", "reason", "peak_allocated_bytes", "peak_reserved_bytes", "static_bytes", "alloc_retries")
 _PREDICTED = ("predicted_bytes", "predicted_tokens_per_second")
@@ -36,6 +42,8 @@ def document(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def markdown(made: dict[str, Any]) -> str:
     """The page."""
     parts = [_INTRODUCTION, table(_SUMMARY, map(_summary, made["cases"]))]
+    if cast := [case["case"] for case in made["cases"] if case["casts_inputs"]]:
+        parts.append(_CAST.format(cases=", ".join(cast)))
     for case in made["cases"]:
         rows = [*case["stock"], *case["ours"]]
         parts += [f"## {case['case']}", f"{case['model']} on {case['card']}.", table(_ROWS, map(_line, rows))]
@@ -57,6 +65,7 @@ def _case(rows: list[dict[str, Any]]) -> dict[str, Any]:
     last = list({(row["side"], row["variant"]): row for row in rows}.values())
     stock = next((row for row in last if row["side"] == STOCK and row["outcome"] == "ok"), None)
     plan = next((row for row in last if row["variant"] == PLAN), None)
+    chunked = next((row for row in last if row["variant"] == CHUNKED), None)
     ours = sorted((row for row in last if row["side"] == OURS), key=lambda row: -(_speed_of(row) or 0.0))
     facts: dict[str, Any] = next((row["environment"] for row in last if "environment" in row), {})
     return {
@@ -66,6 +75,8 @@ def _case(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "model": rows[0]["model"],
         "cap_bytes": rows[0]["cap_bytes"],
         "times_stock": _ratio(_speed_of, plan, stock),
+        "chunked_times_stock": _ratio(_speed_of, chunked, stock),
+        "casts_inputs": plan is not None and _casts_inputs(plan),
         "above_weights_share": _ratio(_above_weights, plan, stock),
         "stock": [_told(row) for row in last if row["side"] == STOCK],
         "ours": [_told(row) for row in ours],
@@ -77,6 +88,11 @@ def _speed_of(row: dict[str, Any]) -> float | None:
     if row["outcome"] != "ok" or row.get("shared") or not timed:
         return None
     return float(request_of(row).config.tokens_per_step / median(timed))
+
+
+def _casts_inputs(row: dict[str, Any]) -> bool:
+    config = request_of(row).config
+    return config.cast_adapter_inputs and config.method is Method.LORA and config.precision not in QUANTISED
 
 
 def _above_weights(row: dict[str, Any]) -> int | None:
@@ -109,13 +125,17 @@ def _summary(case: dict[str, Any]) -> tuple[str, ...]:
     none: dict[str, Any] = {}
     stock = next((row for row in case["stock"] if row["outcome"] == "ok"), none)
     plan = next((row for row in case["ours"] if row["variant"] == PLAN), none)
+    chunked = next((row for row in case["ours"] if row["variant"] == CHUNKED), none)
     cap, times, share = case["cap_bytes"], case["times_stock"], case["above_weights_share"]
+    other = case["chunked_times_stock"]
     return (
         case["case"],
         "none" if cap is None else gib(cap),
         _speed(stock),
         _speed(plan),
         f"{times:.2f}" if times else "-",
+        _speed(chunked),
+        f"{other:.2f}" if other else "-",
         _size(stock.get("peak_reserved_bytes")),
         _size(plan.get("peak_reserved_bytes")),
         f"{share:.0%} of stock's" if share else "-",
