@@ -86,6 +86,15 @@ def test_the_bound_is_that_of_training(tape):
     assert 0.95 * peak <= least_peak_bytes(tape, _shape(2)) <= peak
 
 
+def test_liger_evaluates_without_whole_logits():
+    """Left to itself it makes them wherever it does not train."""
+    made = program(brief(traced(_MODEL, replace(_CONFIG, loss=Loss.LIGER))))
+    phases = replay(made, _shape(2)).phase_allocated_bytes
+    logits_bytes = 2 * 512 * _MODEL["vocab_size"] * 2
+
+    assert phases["evaluate"] - phases["save"] < logits_bytes
+
+
 def test_the_bare_loop_evaluates_nothing():
     """There is no trainer that would."""
     bare = replay(program(brief(traced(_MODEL, replace(_CONFIG, loop=Loop.BARE)))), _shape(2))
