@@ -206,7 +206,11 @@ def test_auto_asks_the_card():
         ("axolotl", {"unfrozen_parameters": ["lm_head"]}, "regular expressions"),
         ("axolotl", LIGER | {"plugins": None}, "LigerPlugin"),
         ("axolotl", LIGER | {"cut_cross_entropy": True}, "takes one of"),
-        ("llama-factory", {"use_liger_kernel": True, "liger_kernel_config": {"rope": False}}, "Liger's kernels"),
+        (
+            "llama-factory",
+            {"use_liger_kernel": True, "liger_kernel_config": {"rope": False}},
+            "Liger's kernels",
+        ),
         ("llama-factory", {"stage": "dpo"}, "supervised"),
         ("llama-factory", {"use_galore": True}, "GaLore"),
         ("llama-factory", {"quantization_bit": None, "finetuning_type": "oft"}, "OFT"),
