@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import pytest
 import yaml
+from datasets import Dataset
 from test_interop_reading import plan_document
 from train_parts import make_tiny_model, texts, write_rows
 
@@ -39,26 +40,40 @@ CONFIGS = {
     | {"lora_variant": "rslora", "checkpointing": "offloaded", "checkpointed_layers": 3},
     "full bf16": {"method": "full", "precision": "bf16", "loss": "chunked", "attention": "flash_attention_2"},
     "full fp32": {"method": "full", "precision": "fp32", "loss": "stock", "accumulation_steps": 2},
+    "liger": QLORA | {"loss": "liger", "allocator": "expandable", "checkpointing": "reentrant"},
+    "liger bf16 lora": QLORA
+    | {"precision": "bf16", "loss": "liger", "adapter_dtype": "fp32", "cast_adapter_inputs": False},
     "last layers": {"method": "last-layers", "precision": "bf16", "trainable_layers": 2},
 }
 # What each tool can't be told, by config; a tool that is not named can say everything.
 UNSAID = {
     ("qlora", "axolotl"): ["allocator"],
+    ("qlora", "llama-factory"): ["loss"],
     ("qlora fp32 adapters", "trl"): ["adapter_dtype"],
     ("qlora fp32 adapters", "axolotl"): ["allocator"],
+    ("qlora fp32 adapters", "llama-factory"): ["loss"],
     ("single", "axolotl"): ["allocator"],
+    ("single", "llama-factory"): ["loss"],
     ("int8", "axolotl"): ["allocator"],
+    ("int8", "llama-factory"): ["loss"],
     ("bf16 lora", "trl"): ["adapter_dtype"],
     ("bf16 lora", "axolotl"): ["allocator"],
+    ("bf16 lora", "llama-factory"): ["loss"],
     ("fp16", "trl"): ["adapter_dtype"],
-    ("fp16", "llama-factory"): ["allocator"],
-    ("dora", "llama-factory"): ["allocator"],
+    ("fp16", "llama-factory"): ["loss", "allocator"],
+    ("dora", "llama-factory"): ["loss", "allocator"],
     ("rslora offloaded", "trl"): ["checkpointed_layers"],
     ("rslora offloaded", "axolotl"): ["checkpointing", "allocator", "checkpointed_layers"],
-    ("rslora offloaded", "llama-factory"): ["checkpointing", "checkpointed_layers"],
+    ("rslora offloaded", "llama-factory"): ["checkpointing", "loss", "checkpointed_layers"],
     ("full bf16", "axolotl"): ["allocator"],
+    ("full bf16", "llama-factory"): ["loss"],
     ("full fp32", "trl"): ["loss"],
     ("full fp32", "axolotl"): ["autocast", "allocator"],
+    ("liger", "trl"): ["loss"],
+    ("liger", "llama-factory"): ["allocator"],
+    ("liger bf16 lora", "trl"): ["loss", "cast_adapter_inputs"],
+    ("liger bf16 lora", "axolotl"): ["allocator", "cast_adapter_inputs"],
+    ("liger bf16 lora", "llama-factory"): ["cast_adapter_inputs"],
 }
 REFUSED = {("last layers", "trl"), ("last layers", "axolotl")}
 PAIRS = [(config, tool) for config in CONFIGS for tool in FORMATS if (config, tool) not in REFUSED]
@@ -126,6 +141,7 @@ def test_trls_own_parser_takes_it(tmp_path, name):
     assert config.sequence_length == training.max_length
     assert (config.checkpointing.value != "none") == training.gradient_checkpointing
     assert config.optimizer == training.optim
+    assert (config.loss.value == "liger") == training.use_liger_kernel
     assert "train.jsonl" == data.datasets[0].data_files
     assert (config.precision.value in ("nf4", "nf4-single", "int8")) == (quantised is not None)
     if quantised is not None and quantised.load_in_4bit:
@@ -138,8 +154,9 @@ def test_trls_own_parser_takes_it(tmp_path, name):
         assert wanted == targets if isinstance(wanted, str) else set(wanted) == set(targets)
 
 
-def test_an_exported_script_trains(tmp_path):
-    """The python target, run as it stands for two steps on a tiny model on the CPU."""
+@pytest.mark.parametrize("loss", ["chunked", "stock", "liger"])
+def test_an_exported_script_trains(tmp_path, loss):
+    """The python target, run as it stands for two steps on a tiny model on the CPU, which has no Liger kernels."""
     model = make_tiny_model(tmp_path / "model")
     data = write_rows(tmp_path / "train.jsonl", texts(40))
     config = {
@@ -147,7 +164,7 @@ def test_an_exported_script_trains(tmp_path):
         "micro_batch": 2,
         "accumulation_steps": 2,
         "sequence_length": 32,
-        "loss": "chunked",
+        "loss": loss,
     }
     made = export(tmp_path, config, "python", model=str(model), data=str(data), output=str(tmp_path / "run"))
     script = tmp_path / "train.py"
@@ -157,6 +174,47 @@ def test_an_exported_script_trains(tmp_path):
     assert 0 == run.returncode, run.stderr[-2000:]
     assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
     assert () == made.missing
+
+
+def test_a_script_of_a_liger_plan_takes_all_of_its_kernels(tmp_path):
+    """trl would leave its loss out. With a stand-in for what puts the kernels in, which tells what it was asked for."""
+    model = make_tiny_model(tmp_path / "model")
+    data = write_rows(tmp_path / "train.jsonl", texts(40))
+    config = {"precision": "bf16", "sequence_length": 32, "loss": "liger", "cast_adapter_inputs": False}
+    made = export(tmp_path, config, "python", model=str(model), data=str(data), output=str(tmp_path / "run"))
+    told = tmp_path / "told.json"
+    stand_in = (
+        "import json, transformers.trainer\n"
+        "from trl import SFTTrainer\n"
+        "def put_in(model, kernels):\n"
+        "    casts = {m.cast_input_dtype_enabled for m in model.modules() if hasattr(m, 'cast_input_dtype_enabled')}\n"
+        f"    open({str(told)!r}, 'w').write(json.dumps([kernels, sorted(casts)]))\n"
+        "transformers.trainer.apply_liger_kernel = put_in\n"
+    )
+    text = made.text.replace("num_train_epochs=1", "max_steps=1, report_to=[]")
+    assert "use_liger_kernel = on_gpu" in text
+    script = tmp_path / "train.py"
+    script.write_text(stand_in + text.replace("use_liger_kernel = on_gpu", "use_liger_kernel = True"))
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert 0 == run.returncode, run.stderr[-2000:]
+    assert [None, [False]] == json.loads(told.read_text())  # None: no kernel is left out
+    assert () == made.missing
+
+
+def test_trl_leaves_ligers_loss_out(tmp_path):
+    """Why use_liger_kernel is not the liger of a plan there: the version in the table, asked itself."""
+    from trl import SFTConfig, SFTTrainer
+
+    model = make_tiny_model(tmp_path / "model")
+    data = Dataset.from_list([{"input_ids": list(range(20, 52))}])
+    arguments = SFTConfig(
+        output_dir=str(tmp_path), use_liger_kernel=True, use_cpu=True, bf16=False, report_to=[]
+    )
+    with pytest.warns(FutureWarning, match="use_liger_kernel"):
+        trainer = SFTTrainer(model=str(model), args=arguments, train_dataset=data)
+
+    assert {"fused_linear_cross_entropy": False} == trainer.args.liger_kernel_config
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -224,3 +282,5 @@ def test_a_change_is_told_in_the_words_of_the_file():
     )
     assert ("checkpointing: reentrant",) == told("", checkpointing="reentrant")
     assert "in the environment" in told("llama-factory", allocator="expandable")[0]
+    assert ("use_liger_kernel: true", table("trl").elsewhere["loss"]) == told("trl", loss="liger")
+    assert (table("axolotl").elsewhere["cast_adapter_inputs"],) == told("axolotl", cast_adapter_inputs=False)

@@ -27,6 +27,16 @@ MEANT = {
     },
 }  # fmt: skip
 
+# As the README of axolotl's plugin has it.
+LIGER = {
+    "plugins": ["axolotl.integrations.liger.LigerPlugin"],
+    "liger_rope": True,
+    "liger_rms_norm": True,
+    "liger_glu_activation": True,
+    "liger_layer_norm": True,
+    "liger_fused_linear_cross_entropy": True,
+}
+
 
 @pytest.mark.parametrize(
     ("name", "changed", "expected"),
@@ -125,6 +135,15 @@ def test_defaults_are_the_tools_own_and_told(name):
         ("axolotl", {"lora_target_linear": None, "lora_target_modules": ["q_proj"]}, "lora_targets", ("q_proj",)),
         ("axolotl", {"peft_autocast_adapter_dtype": False}, "adapter_dtype", "bf16"),
         ("axolotl", {"flash_attention": None}, "attention", "auto"),
+        ("trl", {"use_liger_kernel": True}, "loss", "chunked"),
+        ("axolotl", LIGER, "loss", "liger"),
+        ("axolotl", LIGER | {"liger_glu_activation": None, "liger_swiglu": True}, "loss", "liger"),
+        ("axolotl", LIGER | {"liger_rope": False}, "loss", "chunked"),
+        ("axolotl", LIGER | {"liger_fused_linear_cross_entropy": False}, "loss", "stock"),
+        ("llama-factory", {"enable_liger_kernel": True}, "loss", "liger"),
+        ("llama-factory", {"use_liger_kernel": True}, "loss", "liger"),
+        ("llama-factory", {"enable_liger_kernel": True, "use_dft_loss": True}, "loss", "stock"),
+        ("llama-factory", {"enable_liger_kernel": True, "label_smoothing_factor": 0.1}, "loss", "stock"),
         ("llama-factory", {"quantization_bit": 8}, "precision", "int8"),
         ("llama-factory", {"double_quantization": None}, "precision", "nf4"),
         ("llama-factory", {"use_reentrant_gc": False}, "checkpointing", "non-reentrant"),
@@ -139,6 +158,23 @@ def test_defaults_are_the_tools_own_and_told(name):
 def test_one_changed_key_changes_one_field(name, changed, field, value):
     """As the tool's source has it; see `formats/*.toml` for where."""
     assert value == getattr(reading(name, **changed).config, field)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("trl", {"use_liger_kernel": True}),
+        ("axolotl", LIGER | {"liger_rope": False}),
+        ("axolotl", LIGER | {"liger_fused_linear_cross_entropy": False}),
+    ],
+)
+def test_a_part_of_ligers_kernels_is_told_not_to_be_counted(name, changed):
+    """All of them is what is simulated; then nothing is left to say."""
+    added = set(reading(name, **changed).assumptions) - set(reading(name).assumptions)
+
+    assert 1 == len(added)
+    assert "hold less than what is counted" in added.pop()
+    assert reading("axolotl", **LIGER).assumptions == reading("axolotl").assumptions
 
 
 def test_auto_asks_the_card():
@@ -168,6 +204,13 @@ def test_auto_asks_the_card():
         ("axolotl", {"adapter": "lora"}, "qlora alone"),
         ("axolotl", {"adapter": None, "load_in_4bit": None, "flash_attention": None}, "fp32"),
         ("axolotl", {"unfrozen_parameters": ["lm_head"]}, "regular expressions"),
+        ("axolotl", LIGER | {"plugins": None}, "LigerPlugin"),
+        ("axolotl", LIGER | {"cut_cross_entropy": True}, "takes one of"),
+        (
+            "llama-factory",
+            {"use_liger_kernel": True, "liger_kernel_config": {"rope": False}},
+            "Liger's kernels",
+        ),
         ("llama-factory", {"stage": "dpo"}, "supervised"),
         ("llama-factory", {"use_galore": True}, "GaLore"),
         ("llama-factory", {"quantization_bit": None, "finetuning_type": "oft"}, "OFT"),

@@ -15,6 +15,11 @@ def liger_trains(model: ModelSpec, gpu: GpuSpec) -> bool:
     return new_enough and model.config.get("model_type") in table["model_types"]
 
 
+def liger_measured() -> str:
+    """What was measured of the time that its kernels save, in words."""
+    return str(_table()["measured"])
+
+
 @cache
 def _table() -> dict[str, Any]:
     return tomllib.loads(files("advisor.catalog").joinpath("liger.toml").read_text(encoding="utf-8"))

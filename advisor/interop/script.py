@@ -41,9 +41,10 @@ def python_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> S
         "import torch",
         "from datasets import load_dataset",
         *peft,
-        f"from transformers import AutoModelForCausalLM, AutoTokenizer{', BitsAndBytesConfig' if config.precision in _QUANTISED else ''}",
+        f"from transformers import {', '.join(_imports(config))}",
         "from trl import SFTConfig, SFTTrainer",
         "",
+        *([] if config.loss is Loss.CHUNKED else _OWN_LOSS),
         f"MODEL = {model!r}",
         "on_gpu = torch.cuda.is_available()",
         "model = AutoModelForCausalLM.from_pretrained(",
@@ -60,7 +61,7 @@ def python_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> S
         "model.config.use_cache = False",
         *(_freeze(config) if frozen else []),
         *_arguments(config, fill),
-        "trainer = SFTTrainer(",
+        f"trainer = {'SFTTrainer' if config.loss is Loss.CHUNKED else 'OwnLossTrainer'}(",
         "    model=model,",
         "    args=arguments,",
         f"    train_dataset=load_dataset('json', data_files={fill['data']!r}, split='train'),",
@@ -69,12 +70,11 @@ def python_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> S
         ")",
         *(_adapters(config) if lora else []),
         *(_INPUTS if lora and not config.cast_adapter_inputs else []),
+        *(_LIGER if config.loss is Loss.LIGER else []),
         "trainer.train()",
         f"trainer.save_model({fill['output']!r})",
     ]
     missing = []
-    if config.loss is Loss.STOCK:
-        missing.append(Missing(field="loss", wanted="stock", instead="chunked", where=""))
     if config.kbit_prepare:
         missing.append(Missing(field="kbit_prepare", wanted=True, instead=False, where=""))
     missing += _some_layers(config)
@@ -136,6 +136,16 @@ def unsloth_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> 
         missing.append(Missing(field="lora_variant", wanted=wanted, instead="none", where=""))
     missing += _some_layers(config)
     return Script(text="\n".join(lines) + "\n", missing=tuple(missing), notes=(_UNSLOTH_OWN,))
+
+
+def _imports(config: TrainConfig) -> list[str]:
+    quantised = ["BitsAndBytesConfig"] if config.precision in _QUANTISED else []
+    return [
+        "AutoModelForCausalLM",
+        "AutoTokenizer",
+        *quantised,
+        *([] if config.loss is Loss.CHUNKED else ["Trainer"]),
+    ]
 
 
 def _some_layers(config: TrainConfig) -> list[Missing]:
@@ -241,6 +251,21 @@ _INPUTS = (
     "for module in trainer.model.modules():",
     "    if hasattr(module, 'cast_input_dtype_enabled'):",
     "        module.cast_input_dtype_enabled = False",
+)
+
+
+_OWN_LOSS = (
+    "",
+    "class OwnLossTrainer(SFTTrainer):",
+    '    """trl\'s, with the loss that the model itself computes in place of trl\'s chunked one."""',
+    "",
+    "    compute_loss = Trainer.compute_loss",
+    "",
+    "",
+)
+_LIGER = (
+    "# Only here, for given to SFTConfig trl leaves Liger's loss out. Needs liger-kernel and, for Triton, a C compiler.",
+    "trainer.args.use_liger_kernel = on_gpu",
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from advisor.interop.reading import PLAN
 from advisor.interop.table import Table, table
 from advisor.interop.values import same
-from advisor.interop.writing import keys_of
+from advisor.interop.writing import differences, keys_of
 from advisor.records import TrainConfig, all_values
 
 
@@ -17,10 +17,11 @@ def settings_between(format_name: str, here: TrainConfig, there: TrainConfig) ->
     if format_name in ("", PLAN):
         return tuple(f"{name}: {_shown(right[name])}" for name in changed)
     mapping = table(format_name)
-    before, after = keys_of(here, mapping), keys_of(there, mapping)
+    (before, _), (after, said) = keys_of(here, mapping), keys_of(there, mapping)
     lines = [f"{key}: {_shown(value)}" for key, value in after.items() if not same(before.get(key), value)]
     lines += [f"{key}: {right[name]}" for name in changed if (key := _read_only_key(mapping, name))]
-    lines += [mapping.elsewhere[name] for name in changed if name in mapping.elsewhere and not lines]
+    unsaid = differences(there, said)
+    lines += [mapping.elsewhere[name] for name in changed if name in unsaid and name in mapping.elsewhere]
     return tuple(lines)
 
 

@@ -48,9 +48,11 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def keys_of(config: TrainConfig, mapping: Table, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The flat keys that say as much of the config as the tool's file can."""
-    return _best(config, mapping, facts or {})[0]
+def keys_of(
+    config: TrainConfig, mapping: Table, facts: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], TrainConfig]:
+    """The flat keys that say as much of the config as the tool's file can, and the config that they mean."""
+    return _best(config, mapping, facts or {})
 
 
 def exported(

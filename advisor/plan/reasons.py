@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from advisor.catalog.assumed import assumed_for
+from advisor.catalog.liger import liger_measured
 from advisor.evidence import Basis
 from advisor.plan.document import Alternative, Choice
 from advisor.plan.goals import Goal
@@ -23,11 +24,16 @@ from advisor.records import (
     TrainConfig,
 )
 from advisor.tape.target import target_of
-from advisor.tape.versions import installed_versions
+from advisor.tape.versions import LIGER, installed_version
 from advisor.units import gib
 
 _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy, log-softmax; transformers 5
 _FLASH_FROM = (8, 0)
+_UNCAST = "PEFT would make them fp32 and autocast 16 bits again: the same numbers, and two copies"
+_LIGER_NEEDS = (
+    "Liger's kernels need the package liger-kernel and, for Triton, a C compiler; without them "
+    "`advisor run` takes the chunked loss and says so"
+)
 
 
 def choices(ask: Question, found: Examined, lost: Sequence[Alternative]) -> Iterator[Choice]:
@@ -48,6 +54,8 @@ def choices(ask: Question, found: Examined, lost: Sequence[Alternative]) -> Iter
     yield _choice("optimizer", config.optimizer, *_why_optimizer(options, config))
     if config.method is Method.LORA:
         yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora(options, config))
+        if not config.cast_adapter_inputs:
+            yield _choice("adapter inputs", "as they are", "uncast", _UNCAST)
     yield _choice("attention", config.attention.value, *_why_attention(model, gpu, config))
     yield _choice("loss", config.loss.value, *_why_loss(model, options, config))
     if config.allocator is not Allocator.DEFAULT:
@@ -193,7 +201,8 @@ def _why_loss(model: ModelSpec, options: PlanOptions, config: TrainConfig) -> tu
     if config.loss is Loss.CHUNKED:
         return "chunked", f"TRL's tiles; whole logits would take {gib(whole)}"
     if config.loss is Loss.LIGER:
-        return "asked", f"Liger's tiles and kernels; whole logits would take {gib(whole)}"
+        code = "fused" if options.loss is None else "asked"
+        return code, f"Liger's fused kernels: whole logits would take {gib(whole)}; {liger_measured()}"
     code = "faster" if options.loss is None else "asked"
     return code, f"whole logits, about {gib(whole)}"
 
@@ -226,7 +235,10 @@ def assumptions(ask: Question, found: Examined) -> Iterator[str]:
         yield f"{gib(options.reserve_bytes)} are left to others, as asked"
     yield f"a risk of {options.risk:.1%} that the run needs more memory than is said to fit (--risk)"
     yield from assumed_for(config)
-    versions = installed_versions()
-    names = ", ".join(f"{n} {versions[n]}" for n in ("torch", "transformers", "peft", "bitsandbytes", "trl"))
+    liger = (LIGER,) if config.loss is Loss.LIGER else ()
+    if liger:
+        yield _LIGER_NEEDS
+    names = ("torch", "transformers", "peft", "bitsandbytes", "trl", *liger)
+    versions = ", ".join(f"{name} {installed_version(name)}" for name in names)
     measured = ask.estimator.evidence(model, config, gpu).basis is Basis.MEASURED
-    yield f"{'all but the peaks is simulated' if measured else 'simulated, not measured'}, with {names}"
+    yield f"{'all but the peaks is simulated' if measured else 'simulated, not measured'}, with {versions}"

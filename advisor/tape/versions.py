@@ -6,12 +6,12 @@ from importlib.metadata import PackageNotFoundError, version
 from advisor.records import Loss, TrainConfig
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
-_LIGER = "liger-kernel"
+LIGER = "liger-kernel"
 
 
 def packages_of(config: TrainConfig) -> tuple[str, ...]:
     """Those that run in the step of a config."""
-    return (*PACKAGES, _LIGER) if config.loss is Loss.LIGER else PACKAGES
+    return (*PACKAGES, LIGER) if config.loss is Loss.LIGER else PACKAGES
 
 
 @cache

@@ -101,10 +101,11 @@ def out_of_memory(
     surprise = (
         "" if cap_bytes and predicted > cap_bytes else "; please report the plan, for it should have fitted"
     )
+    said = f"; the plan predicted a peak of {gib(predicted)} reserved, {room}" if predicted else f"; {room}"
     tried = f"; {len(changes)} gentler configurations ran out, too" if changes else ""
     return AdvisorError(
         "The card ran out of memory.",
-        why=f"{why}; the plan predicted a peak of {gib(predicted)} reserved, {room}{tried}",
+        why=f"{why}{said}{tried}",
         fix="plan with a smaller --micro-batch or --sequence-length, with checkpointing, or with --reserve"
         + surprise,
         exit_code=ExitCode.NO,

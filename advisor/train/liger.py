@@ -3,16 +3,20 @@
 import importlib.util
 import os
 import shutil
+import sysconfig
 from dataclasses import replace
+from pathlib import Path
 
 from advisor.plan.document import PlannedRun
 from advisor.records import Loss
 
-_COMPILERS = ("cc", "gcc", "clang")  # triton 3, runtime/build.py: CC, else these
-
 
 def with_kernels_that_run(planned: PlannedRun, *, on_card: bool) -> tuple[PlannedRun, str]:
-    """The plan as this machine can run it, and what was changed; an empty text where nothing was."""
+    """The plan as this machine can run it, and what was changed; an empty text where nothing was.
+
+    The plan's figures are of Liger's step. On a card they are left out, for nothing may be compared with them, and so
+    are the alternatives to fall back on, which need Liger, too.
+    """
     why = why_no_liger(on_card=on_card)
     if planned.config.loss is not Loss.LIGER or not why:
         return planned, ""
@@ -20,7 +24,12 @@ def with_kernels_that_run(planned: PlannedRun, *, on_card: bool) -> tuple[Planne
         f"WARNING: the plan's Liger kernels can't run here ({why}), so the chunked loss takes their place: what is learned "
         "is the same, and a step takes longer and more memory than planned"
     )
-    return replace(planned, config=replace(planned.config, loss=Loss.CHUNKED)), note
+    return replace(
+        planned,
+        config=replace(planned.config, loss=Loss.CHUNKED),
+        estimate={} if on_card else planned.estimate,
+        alternatives=(),
+    ), note
 
 
 def why_no_liger(*, on_card: bool) -> str:
@@ -29,7 +38,10 @@ def why_no_liger(*, on_card: bool) -> str:
         return "there is no NVIDIA card"
     if importlib.util.find_spec("liger_kernel") is None:
         return "pip install liger-kernel"
-    compilers = (os.environ.get("CC") or "", *_COMPILERS)
-    if not any(shutil.which(name) for name in compilers if name):
+    # As Triton's runtime/build.py has it: it compiles its launcher, which includes Python.h.
+    compilers = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+    if not any(map(shutil.which, compilers)):
         return "Triton needs a C compiler, such as gcc"
+    if not Path(sysconfig.get_paths(scheme="posix_prefix")["include"], "Python.h").is_file():
+        return "Triton needs Python's headers, such as the package python3-dev"
     return ""
