@@ -35,6 +35,7 @@ LIGER = {
     "liger_glu_activation": True,
     "liger_layer_norm": True,
     "liger_fused_linear_cross_entropy": True,
+    "val_set_size": 0,
 }
 
 
@@ -139,6 +140,9 @@ def test_defaults_are_the_tools_own_and_told(name):
         ("axolotl", LIGER, "loss", "liger"),
         ("axolotl", LIGER | {"liger_glu_activation": None, "liger_swiglu": True}, "loss", "liger"),
         ("axolotl", LIGER | {"liger_rope": False}, "loss", "chunked"),
+        ("axolotl", LIGER | {"val_set_size": 0.1}, "loss", "stock"),
+        ("llama-factory", {"enable_liger_kernel": True, "eval_strategy": "steps"}, "loss", "stock"),
+        ("llama-factory", {"use_liger_kernel": True, "eval_strategy": "steps"}, "loss", "liger"),
         ("axolotl", LIGER | {"liger_fused_linear_cross_entropy": False}, "loss", "stock"),
         ("llama-factory", {"enable_liger_kernel": True}, "loss", "liger"),
         ("llama-factory", {"use_liger_kernel": True}, "loss", "liger"),
@@ -174,7 +178,7 @@ def test_a_part_of_ligers_kernels_is_told_not_to_be_counted(name, changed):
 
     assert 1 == len(added)
     assert "hold less than what is counted" in added.pop()
-    assert reading("axolotl", **LIGER).assumptions == reading("axolotl").assumptions
+    assert reading("axolotl", **LIGER).assumptions == reading("axolotl", val_set_size=0).assumptions
 
 
 def test_auto_asks_the_card():

@@ -6,6 +6,7 @@ from plan_parts import search_for
 
 from advisor.catalog.liger import liger_measured
 from advisor.estimate import Estimator
+from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
 from advisor.plan.reasons import assumptions, choices
 from advisor.plan.search import Examined
@@ -26,8 +27,8 @@ def said(gpu="h100-80gb-sxm", precision=Precision.BF16, **options):
 
 
 def test_ligers_kernels_say_what_they_save_and_what_they_need():
-    """Where the card and the model allow them they are chosen, not asked for."""
-    chosen, told = said()
+    """Where speed is the goal, and the card and the model allow them, they are chosen, not asked for."""
+    chosen, told = said(goal=Goal.FASTEST)
     asked, _ = said(loss=Loss.LIGER)
 
     assert ("liger", "fused") == (chosen["loss"].value, chosen["loss"].reason.code)
@@ -39,8 +40,9 @@ def test_ligers_kernels_say_what_they_save_and_what_they_need():
 
 
 def test_without_ligers_kernels_nothing_is_said_of_them():
-    """Before Ampere, and where another loss is asked for."""
-    for chosen, told in (said("t4", Precision.FP16), said(loss=Loss.CHUNKED)):
+    """For another goal, before Ampere, and where another loss is asked for."""
+    fast = {"goal": Goal.FASTEST}
+    for chosen, told in (said(), said("t4", Precision.FP16, **fast), said(loss=Loss.CHUNKED, **fast)):
         assert "chunked" == chosen["loss"].value == chosen["loss"].reason.code
         assert not any("Liger" in line or "liger" in line for line in told)
 
