@@ -1,12 +1,13 @@
 """A real history beside the simulated run of the same config: what agrees in order and size, and what does not."""
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from bench.events.align import aligned
-from bench.events.history import SEGMENT, Happening
+from bench.events.history import ALLOC, SEGMENT, Happening
 from bench.events.simulated import Asked, Run
 
 MISSING, EXTRA, ORDER = "real only", "simulated only", "other order"
@@ -89,14 +90,18 @@ def compare(real: Sequence[Happening], run: Run) -> Comparison:
 def _told(
     left: Sequence[Happening], partner: dict[int, int], asked: Sequence[Asked]
 ) -> list[tuple[int, str, str]]:
-    """Step, phase and op of each real happening; those of the one before where it has no partner."""
+    """Step, phase and op of each real happening.
+
+    One without a partner is told by the one before; what is asked for where a phase ends, by the one behind.
+    """
+    at = sorted(partner)
     found = []
-    now = (0, "", "")
-    for x in range(len(left)):
-        if x in partner:
-            each = asked[partner[x]]
-            now = (each.step, each.phase, each.op)
-        found.append(now)
+    for x, (kind, _, _) in enumerate(left):
+        i = bisect_right(at, x)
+        before, after = asked[partner[at[max(i - 1, 0)]]], asked[partner[at[min(i, len(at) - 1)]]]
+        borders = x not in partner and kind == ALLOC and before.phase != after.phase
+        each = after if borders else before
+        found.append((each.step, each.phase, each.op))
     return found
 
 

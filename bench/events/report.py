@@ -112,8 +112,8 @@ def _row(each: dict[str, Any]) -> str:
         each["config"],
         each["card"],
         f"{each['run']['real_events']:,}",
-        f"{each['run']['share']:.3%}",
-        f"{each['last_step']['share']:.3%}",
+        f"{each['run']['share']:.4%}",
+        f"{each['last_step']['share']:.4%}",
         *reserved,
     ]
     return f"| {' | '.join(cells)} |"
