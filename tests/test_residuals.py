@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from accuracy_parts import compared, figure
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.gpus import find_gpu
@@ -32,20 +32,21 @@ def above(table, facts=NEAR, risk=0.05, **asked):
     return table.spread(facts, "reserved", risk, **asked).above
 
 
-@given(
-    st.lists(st.floats(0.001, 100), min_size=20, max_size=60, unique=True), st.sampled_from([0.05, 0.1, 0.3])
-)
-def test_no_more_of_the_rows_lie_above_than_the_risk(residuals, risk):
-    """Each in turn the one that is not known yet: the promise of split conformal prediction, with no word on the shape."""
+@settings(deadline=None)  # a machine that has other work may take long
+@given(st.integers(20, 60), st.floats(0.05, 0.4))
+def test_no_more_of_the_rows_lie_above_than_the_risk(count, risk):
+    """Each in turn the one that is not known yet: the promise of split conformal prediction, which knows ranks alone."""
+    rows_off = range(1, count + 1)
     outside = sum(
-        one > spread([r for r in residuals if r != one], risk, beyond=0.0, factor=1.0).above
-        for one in residuals
+        one > spread([r for r in rows_off if r != one], risk, beyond=0.0, factor=1.0).above
+        for one in rows_off
     )
 
-    assert outside <= risk * len(residuals)
+    assert outside <= risk * count + 1e-6
 
 
-@given(st.lists(st.floats(-10, 10), max_size=150), st.floats(0.0001, 0.4), st.floats(0.0001, 0.4))
+@settings(deadline=None)
+@given(st.lists(st.integers(-10, 10), max_size=120), st.floats(0.0001, 0.4), st.floats(0.0001, 0.4))
 def test_less_risk_never_takes_less(residuals, one, other):
     """Of the same rows; and a range holds its prediction."""
     wide, narrow = (spread(residuals, risk, beyond=1.0, factor=1.0) for risk in sorted((one, other)))

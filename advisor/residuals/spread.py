@@ -42,4 +42,4 @@ def _end(ascending: Sequence[float], risk: float, beyond: float) -> float:
     if count >= rows_needed(risk):
         return ascending[ceil((count + 1) * (1 - risk) - 1e-9) - 1]
     worst = max(ascending[-1], beyond) if ascending else beyond
-    return worst * log(_HALF / risk) / log(_HALF * (max(count, _FEWEST) + 1))
+    return worst * max(1.0, log(_HALF / risk) / log(_HALF * (max(count, _FEWEST) + 1)))
