@@ -1,6 +1,6 @@
 """Whether a config fits a card, and if not: the smallest change after which it does."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from advisor.catalog.gpus import usable_bytes
+from advisor.catalog.liger import liger_trains
 from advisor.errors import AdvisorError
 from advisor.estimate import COARSE, Estimator
 from advisor.explain import changes
@@ -17,6 +18,7 @@ from advisor.records import (
     ByteInterval,
     Estimate,
     GpuSpec,
+    Loss,
     Method,
     ModelSpec,
     Precision,
@@ -83,10 +85,16 @@ class _Tried:
     needed: ByteInterval
 
 
-def check(
-    model: ModelSpec, config: TrainConfig, gpu: GpuSpec, estimator: Estimator, *, reserve_bytes: int = 0
+def check(  # noqa: PLR0913 - the question, and two limits of the answer
+    model: ModelSpec,
+    config: TrainConfig,
+    gpu: GpuSpec,
+    estimator: Estimator,
+    *,
+    reserve_bytes: int = 0,
+    may_become: Callable[[TrainConfig], bool] = lambda _: True,
 ) -> Answer:
-    """Whether the card holds the config, with `reserve_bytes` left to others.
+    """Whether the card holds the config, with `reserve_bytes` left to others; only what `may_become` allows is advised.
 
     Raises: AdvisorError where the step can't be traced.
     """
@@ -96,7 +104,7 @@ def check(
     verdict = _verdict(estimate, room)
     remedy = None
     if verdict is not Verdict.FITS:
-        remedy = _Search(model, config, gpu, estimator, room).remedy()
+        remedy = _Search(model, config, gpu, estimator, room, may_become).remedy()
     return Answer(
         model=model,
         config=config,
@@ -135,13 +143,21 @@ def _verdict(estimate: Estimate, room: int) -> Verdict:
 class _Search:
     """Tries single changes in their order, then pairs of them."""
 
-    def __init__(
-        self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec, estimator: Estimator, room: int
+    def __init__(  # noqa: PLR0913 - as `check` has them
+        self,
+        model: ModelSpec,
+        config: TrainConfig,
+        gpu: GpuSpec,
+        estimator: Estimator,
+        room: int,
+        may_become: Callable[[TrainConfig], bool],
     ) -> None:
         self.model, self.config, self.gpu, self.estimator, self.room = model, config, gpu, estimator, room
+        self.may_become = may_become
 
     def remedy(self) -> Remedy | None:
-        singles = sorted(_singles(self.config, self.gpu), key=lambda each: _rank(self.config, each[1]))
+        possible = [each for each in _singles(self.config, self.gpu) if self._is_possible(each[1])]
+        singles = sorted(possible, key=lambda each: _rank(self.config, each[1]))
         tried: list[_Tried] = []
         for start in range(0, len(singles), _AT_ONCE):
             some = singles[start : start + _AT_ONCE]
@@ -153,6 +169,10 @@ class _Search:
                     return _remedy(found)
                 tried += [found] if found is not None else []
         return self._pair(tried)
+
+    def _is_possible(self, changed: TrainConfig) -> bool:
+        runs = changed.loss is not Loss.LIGER or liger_trains(self.model, self.gpu)
+        return runs and self.may_become(changed)
 
     def _pair(self, tried: list[_Tried]) -> Remedy | None:
         here = self._needed(self.config).high

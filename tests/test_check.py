@@ -1,16 +1,17 @@
 """Verdicts that agree with the replay, and changes that do what they promise."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from interop_parts import TINY
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import model_from_config
-from advisor.check import Verdict, check, traceable
+from advisor.check import Verdict, _Search, _singles, check, traceable
 from advisor.estimate import Estimator
-from advisor.interop.settings import settings_between
-from advisor.records import config_from_json
+from advisor.interop.settings import can_be_set, settings_between
+from advisor.records import Loss, config_from_json
 from advisor.tape.store import TapeStore
 
 CARD, OLD = find_gpu("rtx-4090")[0], find_gpu("t4")[0]
@@ -37,8 +38,11 @@ def needs(config, estimator, gpu=CARD):
 
 
 def asked(config, room_bytes, estimator, gpu=CARD):
-    """The answer where the card gives so much."""
-    return check(MODEL, config, gpu, estimator, reserve_bytes=usable_bytes(gpu) - room_bytes)
+    """The answer where the card gives so much; Liger's kernels, a lever more to trace, are left out."""
+    reserve = usable_bytes(gpu) - room_bytes
+    return check(
+        MODEL, config, gpu, estimator, reserve_bytes=reserve, may_become=lambda c: c.loss is not Loss.LIGER
+    )
 
 
 def test_the_verdict_is_by_the_upper_end(estimator):
@@ -95,6 +99,29 @@ def test_a_smaller_batch_is_the_largest_that_fits(estimator):
 
     assert ("micro-batch 2 with 4 accumulation steps",) == answer.remedy.changes
     assert two == answer.remedy.config
+
+
+def test_ligers_kernels_are_advised_where_they_run_and_can_be_said(estimator):
+    """On Ampere and later, and not in a trl file, which leaves Liger's loss out."""
+    config = config_from_json(CONFIG.to_json() | {"loss": "chunked", "allocator": "expandable"})
+    liger = replace(config, loss=Loss.LIGER)
+    room = needs(liger, estimator)
+    spare = usable_bytes(CARD) - room
+    assert room < needs(config, estimator)
+    assert check(MODEL, config, CARD, estimator, reserve_bytes=spare).remedy.config == liger
+
+    def changed(gpu, tool):
+        """What may be advised, of all that there is."""
+        search = _Search(MODEL, config, gpu, estimator, 0, partial(can_be_set, tool, config))
+        return {name for name, there, _ in _singles(config, gpu) if search._is_possible(there)}
+
+    evaluated = replace(config, evaluates=True), replace(liger, evaluates=True)
+
+    assert "Liger kernels" in changed(CARD, "axolotl") & changed(CARD, "llama-factory") & changed(CARD, "")
+    assert "Liger kernels" not in changed(CARD, "trl") | changed(OLD, "axolotl")
+    assert not can_be_set("axolotl", *evaluated)
+    assert can_be_set("", *evaluated)
+    assert "checkpointing non-reentrant" in changed(CARD, "trl") & changed(OLD, "axolotl")
 
 
 def test_an_evaluation_that_does_not_fit_gets_smaller_batches(estimator):

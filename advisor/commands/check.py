@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from advisor.commands.here import card_here
 from advisor.errors import AdvisorError, ExitCode, unknown_name
 from advisor.estimate import Estimator
 from advisor.interop.reading import Reading, read_config
+from advisor.interop.settings import can_be_set
 from advisor.junit import write_junit
 from advisor.records import (
     Checkpointing,
@@ -132,7 +134,12 @@ class _Question:
             try:
                 reading = _with_assumed(self._reading(path, card, assumed))
                 answer = check(
-                    reading.model, reading.config, card, estimator, reserve_bytes=self.reserve_bytes
+                    reading.model,
+                    reading.config,
+                    card,
+                    estimator,
+                    reserve_bytes=self.reserve_bytes,
+                    may_become=partial(can_be_set, reading.format, reading.config),
                 )
             except AdvisorError as error:
                 problem = error

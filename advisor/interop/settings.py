@@ -7,7 +7,7 @@ from advisor.interop.reading import PLAN
 from advisor.interop.table import Table, table
 from advisor.interop.values import same
 from advisor.interop.writing import differences, keys_of
-from advisor.records import TrainConfig, all_values
+from advisor.records import Loss, TrainConfig, all_values
 
 
 def settings_between(format_name: str, here: TrainConfig, there: TrainConfig) -> tuple[str, ...]:
@@ -23,6 +23,18 @@ def settings_between(format_name: str, here: TrainConfig, there: TrainConfig) ->
     unsaid = differences(there, said)
     lines += [mapping.elsewhere[name] for name in changed if name in unsaid and name in mapping.elsewhere]
     return tuple(lines)
+
+
+def can_be_set(format_name: str, here: TrainConfig, there: TrainConfig) -> bool:
+    """Whether the file, and what may be set beside it, leads from one config to the other."""
+    if format_name in ("", PLAN):
+        return True
+    mapping = table(format_name)
+    left, right = all_values(here), all_values(there)
+    if there.evaluates and here.loss is not Loss.LIGER is there.loss:
+        return False  # the tools' evaluations let Liger make whole logits: docs/decisions/0026
+    unsaid = differences(there, keys_of(there, mapping)[1])
+    return not any(left[name] != right[name] for name in unsaid if name not in mapping.beside)
 
 
 def _read_only_key(mapping: Table, field: str) -> str:

@@ -73,6 +73,7 @@ class Table:
     written: Mapping[str, Any]
     also: tuple[Also, ...]
     elsewhere: Mapping[str, str]  # field -> where it is set, if not in the file
+    beside: tuple[str, ...]  # of these fields, those that may be set there
     accepted: frozenset[str]  # every key of this version
 
     @property
@@ -109,6 +110,7 @@ def table(name: str) -> Table:
         written=own.get("written", {}),
         also=tuple(Also(**_conditional(also)) for also in own.get("also", ())),
         elsewhere=own.get("elsewhere", {}),
+        beside=tuple(own.get("beside", ())),
         accepted=frozenset(accepted["keys"]),
     )
 
