@@ -132,8 +132,8 @@ def test_a_bad_line_is_named(tmp_path, line):
 
 
 def test_the_first_rows_span_the_sweep():
-    """Sixteen of the standard sweep hold every method, most precisions and both ends of the sizes."""
-    first = most_informative_first(load_sweep("standard").requests)[:16]
+    """Twenty of the standard sweep hold every method, most precisions and both ends of the sizes."""
+    first = most_informative_first(load_sweep("standard").requests)[:20]
     configs = [each.config for each in first]
 
     assert {"lora", "full", "last-layers"} == {c.method.value for c in configs}

@@ -33,7 +33,7 @@ class Kept:
 def claims_kept(accuracy: Accuracy) -> list[Kept]:
     """Every claim about rows that are there, and the verdicts that no row may contradict."""
     rows = counted(accuracy.compared)
-    found = [_kept(claim, rows) for claim in _claims()]
+    found = [_kept(claim, rows) for claim in _table()["claim"]]
     told = (*found, *_risks_kept(accuracy), *_verdicts_kept(accuracy.verdicts))
     return [kept for kept in told if kept.rows]
 
@@ -97,14 +97,15 @@ def _broken(claim: dict[str, Any], figures: Sequence[Figure]) -> list[str]:
 
 
 def _risks_kept(accuracy: Accuracy) -> list[Kept]:
-    """That no more rows needed more than the risk says, but for what is luck."""
+    """That no more rows needed more than is said of the risk, but for what is luck."""
+    seen = {row["risk"]: row["needed_more"] for row in _table()["risk"]}
     own = at_risks(counted(accuracy.of(own=True).compared))
     return [
         Kept(
-            claim=f"own rows: at a risk of {s.risk:.0%}, no more than that reserved more than was said",
+            claim=f"own rows: at a risk of {s.risk:.0%}, no more than {seen.get(s.risk, s.risk):.0%} reserved more than was said",
             rows=s.count,
             broken=""
-            if _chance(s.count, round(s.exceeded * s.count), s.risk) >= _LUCK
+            if _chance(s.count, round(s.exceeded * s.count), seen.get(s.risk, s.risk)) >= _LUCK
             else f"{s.exceeded:.1%}",
         )
         for s in own
@@ -117,7 +118,5 @@ def _chance(rows: int, seen: int, risk: float) -> float:
 
 
 @cache
-def _claims() -> list[dict[str, Any]]:
-    text = files("bench.accuracy").joinpath("claims.toml").read_text(encoding="utf-8")
-    claims: list[dict[str, Any]] = tomllib.loads(text)["claim"]
-    return claims
+def _table() -> dict[str, Any]:
+    return tomllib.loads(files("bench.accuracy").joinpath("claims.toml").read_text(encoding="utf-8"))
