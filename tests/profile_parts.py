@@ -99,12 +99,14 @@ _CONFIGS = {
     if hasattr(type(f.default), "__members__")
     else st.integers(1, 1 << 20)
     for f in fields(TrainConfig)
-    if isinstance(f.default, (int, str)) and f.name not in {"adapter_dtype", "kbit_prepare", "optimizer"}
+    if isinstance(f.default, (int, str))
+    and not isinstance(f.default, bool)
+    and f.name not in {"adapter_dtype", "optimizer"}
 } | {
     "lora_targets": st.just("all-linear")
     | st.lists(st.sampled_from(["q_proj", "v_proj"]), min_size=1).map(tuple),
     "lora_dropout": st.floats(0, 0.9),
-    "kbit_prepare": st.booleans(),
+    **{f.name: st.booleans() for f in fields(TrainConfig) if isinstance(f.default, bool)},
 }
 measurements = st.builds(
     Measurement,

@@ -56,7 +56,7 @@ def test_it_never_replaces_a_file_without_force(one_row, tmp_path):
 def test_a_broken_claim_is_exit_code_1(one_row, monkeypatch):
     """The report is printed all the same; stderr says which."""
     claim = {"says": "impossible", "of": "own", "figure": "allocated", "worst_over": -1.0}
-    monkeypatch.setattr(claims, "_claims", lambda: [claim])
+    monkeypatch.setattr(claims, "_table", lambda: {"claim": [claim], "risk": []})
     answer = ran()
 
     assert answer.exit_code == 1

@@ -11,6 +11,7 @@ from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
+from advisor.plan import lanes
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
 from advisor.profiles.record import Outcome
@@ -24,7 +25,15 @@ from bench.request import STEPS
 from bench.sweep import load_sweep
 
 CARD, MODEL, CAP, RIVALS = "h100-80gb-sxm", "llama-3.2-1b", 8 * GIB, 12
-OPTIONS = PlanOptions(goal=Goal.FASTEST)
+OPTIONS = PlanOptions(goal=Goal.FASTEST, evaluates=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_liger():
+    """Its tapes are not shipped, and a contest would trace dozens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "liger_trains", lambda *_: False)
+        yield
 
 
 @pytest.fixture(scope="module")
