@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from plan_parts import fake_clock, search_for
@@ -25,7 +26,7 @@ OPTIONS = PlanOptions()
 @pytest.fixture(scope="module")
 def estimator():
     """From shipped tapes alone: tracing is off."""
-    return Estimator(TapeStore(may_trace=False))
+    return Estimator(TapeStore(cache_folder=Path("nowhere"), may_trace=False))
 
 
 def best(estimator, gpu, model, options=OPTIONS, clock=fake_clock):
