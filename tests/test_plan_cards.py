@@ -1,6 +1,7 @@
 """Which card, which model, how long, how much: answers over many plans."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from plan_parts import fake_clock
@@ -28,7 +29,7 @@ CONFIG = TrainConfig(precision=Precision.NF4, micro_batch=4, sequence_length=204
 @pytest.fixture(scope="module")
 def estimator():
     """From shipped tapes alone: tracing is off."""
-    return Estimator(TapeStore(may_trace=False))
+    return Estimator(TapeStore(cache_folder=Path("nowhere"), may_trace=False))
 
 
 def on(estimator, names=CARDS, model="1B", **more):

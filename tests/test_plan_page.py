@@ -1,6 +1,7 @@
 """A plan as a page: whole in itself, and it says what the terminal says."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,7 +20,7 @@ from advisor.tape.store import TapeStore
 @pytest.fixture(scope="module")
 def made():
     """A plan with a front to choose from."""
-    estimator = Estimator(TapeStore(may_trace=False))
+    estimator = Estimator(TapeStore(cache_folder=Path("nowhere"), may_trace=False))
     return make_plan(
         find_model("8B")[0],
         find_gpu("rtx-4090")[0],

@@ -91,7 +91,7 @@ def test_a_little_speed_is_given_for_memory(estimator):
         seconds = config.accumulation_steps * config.micro_batch * (0.985 + 0.015 / config.micro_batch)
         return Interval(value=seconds, low=seconds, high=seconds)
 
-    options = replace(OPTIONS, precision=Precision.BF16)
+    options = replace(OPTIONS, precision=Precision.BF16, loss=Loss.CHUNKED)
     thrifty, _ = best(estimator, "h100-80gb-sxm", "1B", options, nearly_flat)
     fast, _ = best(estimator, "h100-80gb-sxm", "1B", replace(options, goal=Goal.FASTEST), nearly_flat)
 

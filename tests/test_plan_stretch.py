@@ -1,6 +1,7 @@
 """The longest sequence and the largest micro-batch: they fit, and a step more does not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from plan_parts import search_for
@@ -21,7 +22,7 @@ LARGEST = PlanOptions(goal=Goal.LARGEST_BATCH, precision=Precision.BF16, sequenc
 @pytest.fixture(scope="module")
 def estimator():
     """From shipped tapes alone: tracing is off."""
-    return Estimator(TapeStore(may_trace=False))
+    return Estimator(TapeStore(cache_folder=Path("nowhere"), may_trace=False))
 
 
 def in_room(estimator, options, room_bytes):
