@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from advisor.catalog.liger import liger_trains
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
 from advisor.evidence import Evidence
@@ -80,7 +81,8 @@ def explain(
 
     Raises: AdvisorError where the config itself can't be traced.
     """
-    asked = list(changes(config))
+    liger = gpu is not None and liger_trains(model, gpu)
+    asked = [change for change in changes(config) if liger or change[1].loss is not Loss.LIGER]
     estimator.prepare(model, [config, *(changed for _, changed, _ in asked)], gpu)
     here = estimator.outcome(model, config, gpu)
     levers, failed = [], []
