@@ -185,7 +185,7 @@ class Estimator:
             minimum_reserved_bytes=minimum_reserved_bytes(made, shape, outcome, halvings=halvings),
             peak_device_bytes=None
             if gpu is None
-            else with_managed(on_device(reserved, gpu), made.tape.managed_bytes, gpu),
+            else with_managed(on_device(reserved, gpu), tape.managed_bytes, gpu),
             phases=(*outcome.phase_allocated_bytes.items(), *outcome.step_allocated_bytes.items()),
             peak_phase=outcome.peak_phase,
             peak_step=outcome.peak_step,

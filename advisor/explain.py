@@ -11,7 +11,6 @@ from advisor.phases import peak_words
 from advisor.records import (
     QUANTISED,
     Allocator,
-    Autocast,
     ByteInterval,
     Checkpointing,
     GpuSpec,
@@ -161,7 +160,8 @@ def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str
                 replace(config, lora_targets=_FEW_TARGETS),
                 "fewer weights learn",
             )
-        if _casts_inputs(config):
+        casts = config.cast_adapter_inputs and config.adapter_dtype == "fp32"
+        if casts and config.may_leave_inputs:
             kept = replace(config, cast_adapter_inputs=False)
             yield "adapter inputs not cast", kept, "none: autocast casts them back anyway"
         if config.precision not in QUANTISED:
@@ -173,9 +173,3 @@ def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str
         if config.kbit_prepare:
             plain = replace(config, kbit_prepare=False)
             yield "no upcast of norms and head", plain, "norms and head stay in half precision"
-
-
-def _casts_inputs(config: TrainConfig) -> bool:
-    """Whether PEFT casts what autocast casts back: see docs/decisions/0026."""
-    casts = config.cast_adapter_inputs and config.autocast is not Autocast.NONE
-    return casts and config.precision not in QUANTISED and config.adapter_dtype == "fp32"

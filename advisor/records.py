@@ -130,6 +130,15 @@ class TrainConfig:
         return replace(self, micro_batch=self.evaluation_batch or self.micro_batch, evaluation_batch=None)
 
     @property
+    def may_leave_inputs(self) -> bool:
+        """Whether adapters may read what their layer reads: autocast casts back what PEFT would cast (decision 26).
+
+        Adapters of quantised layers cast nothing under autocast, so there is nothing to leave out.
+        """
+        adapts = self.method is Method.LORA and self.precision not in QUANTISED
+        return adapts and self.autocast is not Autocast.NONE
+
+    @property
     def recomputed(self) -> str:
         """The kind of checkpointing in words, and of how many layers where not of all."""
         some = self.checkpointing is not Checkpointing.NONE and self.checkpointed_layers is not None

@@ -9,11 +9,13 @@ from typer.testing import CliRunner
 import bench.stock.__main__ as command
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
+from advisor.profiles.folders import profiles_folder
 from advisor.records import Loss, Method, Precision, config_from_json
 from bench.pool import WorkerPool
 from bench.stock import cases
+from bench.stock.__main__ import read
 from bench.stock.cases import CASES, Case, key_of, rows_of
-from bench.stock.report import document, markdown
+from bench.stock.report import document, dumps, markdown
 
 
 def _row(side, variant, speed, peak, **more):
@@ -128,3 +130,12 @@ def test_a_case_whose_stock_run_is_missing_has_no_ratio():
     (case,) = document([_row("ours", "plan", 12000, 11 << 30)])["cases"]
 
     assert case["times_stock"] is None
+
+
+def test_the_shipped_report_is_what_the_rows_say():
+    """`python -m bench.stock report profiles/stock/h100-80gb-sxm.jsonl -o reports` writes it; nobody edits it."""
+    made = document(read(profiles_folder() / "stock" / "h100-80gb-sxm.jsonl"))
+    reports = profiles_folder().parent / "reports"
+
+    assert dumps(made) == (reports / "stock.json").read_text()
+    assert markdown(made) == (reports / "stock.md").read_text()

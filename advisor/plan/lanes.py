@@ -161,10 +161,10 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         sequence_length=options.sequence_length,
         trainable_layers=options.trainable_layers,
         loss=loss,
-        cast_adapter_inputs=not _casts_for_nothing(method, precision),
         allocator=options.allocator or Allocator.DEFAULT,
         evaluates=options.evaluates,
     )
+    plain = replace(plain, cast_adapter_inputs=not plain.may_leave_inputs)
     config = next(variants(plain, replace(options, thorough=False)))
     return Lane(
         label=_label(method, precision, options),
@@ -172,11 +172,6 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         floor_bytes_per_parameter=_BYTES[precision] * (_TRAINED_COPIES if method is Method.FULL else 1),
         unsupported=_unsupported(config, gpu),
     )
-
-
-def _casts_for_nothing(method: Method, precision: Precision) -> bool:
-    """Where PEFT would cast what autocast casts back: see docs/decisions/0026. Quantised layers' adapters don't."""
-    return method is Method.LORA and precision in (Precision.BF16, Precision.FP16, Precision.FP32)
 
 
 def _autocast(precision: Precision, gpu: GpuSpec) -> Autocast:

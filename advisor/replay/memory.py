@@ -1,7 +1,7 @@
 """A tape through the allocator: peaks by phase and step, the smallest cap that runs, what is alive at the peak."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from advisor.records import Allocator
 from advisor.replay.addresses import DriverAddresses
@@ -25,6 +25,11 @@ class Program:
     tape: Tape
     requests: tuple[Event, ...]  # allocations, frees, phases, and `Op.TOUCH`
     counted: int  # so many of them belong to the run; what is left is told by phase alone
+    moments: tuple[tuple[int, str], ...] = field(init=False)  # before which of them the driver acts, and when
+
+    def __post_init__(self) -> None:
+        """Replays are many: the driver's moments are looked for once."""
+        object.__setattr__(self, "moments", tuple(moments(self.tape, self.requests)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +139,9 @@ class _Meter:
     def run(self, made: Program) -> None:
         counted = made.requests[: made.counted]
         start = best = 0
-        for index, moment in moments(made.tape, counted):
+        for index, moment in made.moments:
+            if index >= made.counted:
+                break
             best = self._run(counted[start:index], start, best)
             self.addresses.reach(moment)
             start = index

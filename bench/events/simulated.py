@@ -8,7 +8,6 @@ from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.estimate import shape_on
 from advisor.records import config_from_json
-from advisor.replay.driver import moments
 from advisor.replay.memory import Program, replay
 from advisor.replay.shape import Shape, sizes_bytes
 from advisor.tape.events import Event, Op
@@ -57,9 +56,9 @@ def simulated_run(row: dict[str, Any], card: str, steps: int, store: TapeStore) 
     for step in range(asked[-1].step + 1, steps + 1):
         asked += tuple(each._replace(step=step) for each in steady)
     # Phases are requests, too, but nothing is asked at them.
-    found = ((index - sum(phase < index for phase in at), m) for index, m in moments(tape, requests))
-    reserved_bytes = replay(Program(tape, tuple(requests), len(requests)), shape).peak_reserved_bytes
-    return Run(asked, tuple(found), shape, reserved_bytes)
+    made = Program(tape, tuple(requests), len(requests))
+    found = ((index - sum(phase < index for phase in at), m) for index, m in made.moments)
+    return Run(asked, tuple(found), shape, replay(made, shape).peak_reserved_bytes)
 
 
 def _training(tape: Tape, requests: list[Event]) -> list[Event]:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from advisor.records import QUANTISED, Method
 from advisor.units import gib
 from bench.markdown import table
 from bench.request import label
@@ -21,7 +20,8 @@ and a micro-batch: the default, halved until it runs under the cap, with the acc
 random tokens and random weights that the runner's loader puts on the card, under a cap set by `set_per_process_memory_fraction`; tokens
 a second of the median timed step after one of warm-up. *Above weights* is the reserved peak less what is allocated when the first
 forward pass begins. Adapters have rank 16 on all linear layers; over NF4 trl trains them in bf16, the runner in fp32. The further rows
-are the planner's choice with one wish fixed, the fastest first; a bold one allows a risk of 40 % to run out of memory."""
+are the planner's choice with one wish fixed, the fastest first; a bold one allows a risk of 40 % to run out of memory. Choices and predictions are
+those of the day of the measurement (`profiles/README.md`)."""
 _SUMMARY = (
     *("case", "cap", "stock tokens/s", "ours", "times stock", "ours, chunked loss", "times stock"),
     *("stock reserved", "ours", "above weights"),
@@ -92,7 +92,7 @@ def _speed_of(row: dict[str, Any]) -> float | None:
 
 def _casts_inputs(row: dict[str, Any]) -> bool:
     config = request_of(row).config
-    return config.cast_adapter_inputs and config.method is Method.LORA and config.precision not in QUANTISED
+    return config.cast_adapter_inputs and config.may_leave_inputs
 
 
 def _above_weights(row: dict[str, Any]) -> int | None:
