@@ -164,6 +164,9 @@ def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str
         if casts and config.may_leave_inputs:
             kept = replace(config, cast_adapter_inputs=False)
             yield "adapter inputs not cast", kept, "none: autocast casts them back anyway"
+        if config.may_fuse_adapters and not config.fused_adapters:
+            fused = replace(config, fused_adapters=True)
+            yield "adapters fused into their layers", fused, "none known: one rounding where PEFT has three"
         if config.precision not in QUANTISED:
             yield (
                 "NF4 base",

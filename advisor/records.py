@@ -111,6 +111,7 @@ class TrainConfig:
     checkpointed_layers: int | None = None  # the first so many decoder layers; None: all
     lora_variant: LoraVariant = LoraVariant.NONE
     cast_adapter_inputs: bool = True  # PEFT casts what adapters of unquantised layers read to their dtype
+    fused_adapters: bool = False  # adapters' products are added where they are made (advisor/step/fused.py)
     evaluates: bool = False  # on held-out data, on the way or at the end: then what that takes counts
     evaluation_batch: int | None = None  # sequences in one of its forward passes; None: as in training
 
@@ -137,6 +138,15 @@ class TrainConfig:
         """
         adapts = self.method is Method.LORA and self.precision not in QUANTISED
         return adapts and self.autocast is not Autocast.NONE
+
+    @property
+    def may_fuse_adapters(self) -> bool:
+        """Whether an adapter's products may be added into its layer's own result (decision 28).
+
+        DoRA divides by norms in between, dropout masks what the adapter reads, and 8-bit layers keep their own state.
+        """
+        plain = self.method is Method.LORA and self.lora_variant is not LoraVariant.DORA
+        return plain and not self.lora_dropout and self.precision is not Precision.INT8
 
     @property
     def recomputed(self) -> str:
@@ -309,7 +319,15 @@ _INTEGERS = (
     "checkpointed_layers",
     "evaluation_batch",
 )
-_LATER = ("checkpointed_layers", "lora_variant", "cast_adapter_inputs", "evaluates", "evaluation_batch")
+_LATER = (
+    "checkpointed_layers",
+    "lora_variant",
+    "cast_adapter_inputs",
+    "fused_adapters",
+    "evaluates",
+    "evaluation_batch",
+)
+_BOOLEANS = ("kbit_prepare", "cast_adapter_inputs", "fused_adapters", "evaluates")
 # Above these a number is a slip of the keyboard, and a trace of it would never end.
 _LARGEST = 1 << 24
 
@@ -345,7 +363,7 @@ def _checked(name: str, value: Any) -> Any:  # noqa: PLR0911 - one a kind of fie
         return _positive_integer(name, value)
     if name == "adapter_dtype":
         return _one_of(name, value, ("fp32", "bf16"), str)
-    if name in ("kbit_prepare", "cast_adapter_inputs", "evaluates"):
+    if name in _BOOLEANS:
         return _one_of(name, value, (True, False), bool)
     if name == "lora_dropout":
         return _fraction(name, value)

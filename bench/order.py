@@ -22,6 +22,7 @@ _CHOICES = (
         "checkpointed_layers",
         "lora_variant",
         "cast_adapter_inputs",
+        "fused_adapters",
     ),
 )
 

@@ -58,6 +58,8 @@ def label(request: Request) -> str:
     ]
     if not config.cast_adapter_inputs:
         words.append("inputs uncast")
+    if config.fused_adapters:
+        words.append("fused")
     return " · ".join(words)
 
 

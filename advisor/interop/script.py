@@ -77,6 +77,8 @@ def python_script(config: TrainConfig, model: str, fill: Mapping[str, Any]) -> S
     missing = []
     if config.kbit_prepare:
         missing.append(Missing(field="kbit_prepare", wanted=True, instead=False, where=""))
+    if config.fused_adapters:
+        missing.append(Missing(field="fused_adapters", wanted=True, instead=False, where="advisor run"))
     missing += _some_layers(config)
     return Script(text="\n".join(lines) + "\n", missing=tuple(missing))
 

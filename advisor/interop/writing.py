@@ -25,6 +25,7 @@ _LORA_ONLY = (
     "lora_dropout",
     "adapter_dtype",
     "cast_adapter_inputs",
+    "fused_adapters",
 )
 
 

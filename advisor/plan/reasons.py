@@ -30,6 +30,7 @@ from advisor.units import gib
 _LOGITS_BYTES = 10  # a token and vocabulary entry: bf16 logits, their fp32 copy, log-softmax; transformers 5
 _FLASH_FROM = (8, 0)
 _UNCAST = "PEFT would make them fp32 and autocast 16 bits again: the same numbers, and two copies"
+_FUSED = "what they add is added where it is computed: fewer copies, less rounding than PEFT's own way"
 _LIGER_NEEDS = (
     "Liger's kernels need the package liger-kernel and, for Triton, a C compiler; without them "
     "`advisor run` takes the chunked loss and says so"
@@ -56,6 +57,8 @@ def choices(ask: Question, found: Examined, lost: Sequence[Alternative]) -> Iter
         yield _choice("LoRA", f"rank {config.lora_rank}, {_targets(config)}", *_why_lora(options, config))
         if not config.cast_adapter_inputs:
             yield _choice("adapter inputs", "as they are", "uncast", _UNCAST)
+        if config.fused_adapters:
+            yield _choice("adapters", "fused", "fused-adapters", _FUSED)
     yield _choice("attention", config.attention.value, *_why_attention(model, gpu, config))
     yield _choice("loss", config.loss.value, *_why_loss(model, options, config))
     if config.allocator is not Allocator.DEFAULT:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from advisor.errors import AdvisorError
 from advisor.records import QUANTISED, Autocast, Checkpointing, LoraVariant, Method, TrainConfig
 from advisor.step.dtypes import adapter_dtype
+from advisor.step.fused import fuse_adapters
 from advisor.step.layers import decoder_layers
 from advisor.step.optimizers import check_optimizer
 
@@ -26,6 +27,12 @@ def check_trainable(config: TrainConfig) -> None:
             "Without autocast the adapters' inputs must be cast to their dtype.",
             why="a product of two dtypes is refused; only autocast casts the weights instead",
             fix="use autocast bf16 or fp16, or leave cast_adapter_inputs on",
+        )
+    if config.fused_adapters and not config.may_fuse_adapters:
+        raise AdvisorError(
+            "These adapters can't be fused into their layers.",
+            why="only plain LoRA without dropout, over 16- or 32-bit or NF4 weights, is products and a sum",
+            fix="leave fused_adapters off",
         )
     if config.method is not Method.LORA and config.precision in QUANTISED:
         raise AdvisorError(
@@ -84,6 +91,8 @@ def _with_lora(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
     cast_adapters(adapted, config)
     if not config.cast_adapter_inputs:
         _keep_inputs(adapted)
+    if config.fused_adapters:
+        fuse_adapters(adapted)
     if config.checkpointing is not Checkpointing.NONE:
         # A checkpointed layer whose input needs no gradient gives none to its adapters.
         adapted.enable_input_require_grads()

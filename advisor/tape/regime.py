@@ -69,6 +69,8 @@ class Regime:
             fields.pop(
                 "cast_adapter_inputs", None
             )  # adapters of quantised layers cast nothing under autocast
+        if config.method is not Method.LORA:
+            fields.pop("fused_adapters", None)
         if config.lora_variant is LoraVariant.RSLORA:
             fields.pop("lora_variant", None)  # it only scales by another number
         if self.split[0]:

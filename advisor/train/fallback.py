@@ -11,7 +11,7 @@ from advisor.train.guard import estimated_bytes
 # What may change: it decides how much lies in memory at a time, and nothing of what is learned.
 _FREE = (
     *("micro_batch", "accumulation_steps", "checkpointing", "checkpointed_layers"),
-    *("loss", "allocator", "cast_adapter_inputs"),
+    *("loss", "allocator", "cast_adapter_inputs", "fused_adapters"),
     *("evaluates", "evaluation_batch"),
 )
 _WORDS = {"micro_batch": "micro-batch", "accumulation_steps": "accumulation"}

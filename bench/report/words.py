@@ -68,6 +68,8 @@ def _phrase(name: str, value: Any) -> str:
         return "k-bit preparation"
     if name == "cast_adapter_inputs":
         return "adapters' inputs not cast"
+    if name == "fused_adapters":
+        return "adapters fused"
     shown = ", ".join(value) if isinstance(value, tuple) else str(value)
     return _PHRASES.get(name, name.replace("_", " ") + " {}").format(shown)
 
