@@ -32,6 +32,7 @@ class Pace:
     low: float
     high: float
     probed: bool  # from a probe of this very card
+    fitted: bool  # to published rows of such cards; else of the data sheet alone
 
 
 def pace_of(gpu: GpuSpec) -> Pace:
@@ -55,6 +56,7 @@ def pace_of(gpu: GpuSpec) -> Pace:
         low=row["low"],
         high=row["high"],
         probed=probe is not None,
+        fitted=bool(row.get("fitted", False)),
     )
 
 

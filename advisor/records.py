@@ -149,6 +149,13 @@ class TrainConfig:
         return plain and not self.lora_dropout and self.precision is not Precision.INT8
 
     @property
+    def with_fast_adapters(self) -> "TrainConfig":
+        """As plans and sweeps have it: adapters that cast nothing and are fused, where they may."""
+        return replace(
+            self, cast_adapter_inputs=not self.may_leave_inputs, fused_adapters=self.may_fuse_adapters
+        )
+
+    @property
     def recomputed(self) -> str:
         """The kind of checkpointing in words, and of how many layers where not of all."""
         some = self.checkpointing is not Checkpointing.NONE and self.checkpointed_layers is not None

@@ -36,7 +36,7 @@ _LONG = 16_384  # tokens; longer sequences share its tape, for `--goal longest-c
 
 
 def main(*, fresh: Annotated[bool, typer.Option()] = False) -> None:
-    """Record every tape that is missing."""
+    """Record every tape that is missing, and remove what nobody asks for any more."""
     for name, asks in _by_model():
         folder = default_shipped_folder() / name
         if fresh:
@@ -46,7 +46,10 @@ def main(*, fresh: Annotated[bool, typer.Option()] = False) -> None:
         for ask in asks:
             store.get(ask)  # raises where it could not be traced
         store.close()
-        typer.echo(f"{name}: {len(asks)} tapes, {store.traced} recorded")
+        gone = [path for path in folder.glob("*.tape") if path.stem not in {ask.digest for ask in asks}]
+        for path in gone:
+            path.unlink()
+        typer.echo(f"{name}: {len(asks)} tapes, {store.traced} recorded, {len(gone)} no longer wanted")
 
 
 def _by_model() -> Iterator[tuple[str, list[Wanted]]]:

@@ -55,7 +55,9 @@ def _learned(session):
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(str(v) for v in way.values()))
 def test_it_learns_what_peft_learns(tmp_path, way):
     """After three steps each adapter has gone the same way, to the rounding of the dtype."""
-    config = replace(CONFIG, cast_adapter_inputs=False, **way) if "autocast" not in way else replace(CONFIG, **way)
+    config = (
+        replace(CONFIG, cast_adapter_inputs=False, **way) if "autocast" not in way else replace(CONFIG, **way)
+    )
     learned = []
     for fused in (False, True):
         session = _session(tmp_path / str(fused), replace(config, fused_adapters=fused), 3)
@@ -76,7 +78,9 @@ def test_it_learns_what_peft_learns(tmp_path, way):
 def _layer(dtype):
     torch.manual_seed(1)
     lora = LoraConfig(r=8, lora_alpha=24, target_modules=["0"], init_lora_weights=False)
-    return get_peft_model(nn.Sequential(nn.Linear(96, 160, bias=True)).to(dtype), lora, autocast_adapter_dtype=False)
+    return get_peft_model(
+        nn.Sequential(nn.Linear(96, 160, bias=True)).to(dtype), lora, autocast_adapter_dtype=False
+    )
 
 
 def _passed(model, x):
@@ -141,7 +145,10 @@ def test_only_plain_lora_can_be_fused():
 def test_fewer_copies_and_sums_by_a_trace(precision):
     """For each adapter: no scaled copy and no sum, forward and backward, and no copy of a 4-bit layer's result."""
     config = TrainConfig(
-        precision=precision, micro_batch=2, sequence_length=1000, cast_adapter_inputs=precision is Precision.NF4
+        precision=precision,
+        micro_batch=2,
+        sequence_length=1000,
+        cast_adapter_inputs=precision is Precision.NF4,
     )
     launched = []
     for fused in (False, True):

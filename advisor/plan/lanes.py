@@ -164,8 +164,7 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         allocator=options.allocator or Allocator.DEFAULT,
         evaluates=options.evaluates,
     )
-    plain = replace(plain, cast_adapter_inputs=not plain.may_leave_inputs, fused_adapters=plain.may_fuse_adapters)
-    config = next(variants(plain, replace(options, thorough=False)))
+    config = next(variants(plain.with_fast_adapters, replace(options, thorough=False)))
     return Lane(
         label=_label(method, precision, options),
         config=config,

@@ -51,6 +51,7 @@ class HostPace:
     backward_copy: float
     backward_other: float
     quantised: float  # more for each launch of bitsandbytes' library
+    triton: float  # a launch by Triton, with what of Liger's Python belongs to it
     optimizer: float  # a launch of the optimizer
     optimizer_8bit: float
     recomputed_non_reentrant: float  # more for each launch that checkpointing repeats
@@ -165,7 +166,8 @@ def host_seconds(
         + host.backward_product * rest.products
         + host.backward_copy * rest.copies
         + host.backward_other * rest.others
-        + host.quantised * rest.quantised,
+        + host.quantised * rest.quantised
+        + host.triton * rest.tritons,
         OPTIMIZER: host.optimizer * (optimizer.products + optimizer.copies + optimizer.others)
         + host.optimizer_8bit * optimizer.updates,
     }
@@ -177,11 +179,12 @@ class _Launched:
     copies: int = 0
     others: int = 0
     quantised: int = 0
+    tritons: int = 0
     updates: int = 0
 
     @property
     def all(self) -> int:
-        return self.products + self.copies + self.others + self.quantised
+        return self.products + self.copies + self.others + self.quantised + self.tritons
 
     def __sub__(self, other: "_Launched") -> "_Launched":
         return _Launched(
@@ -189,6 +192,7 @@ class _Launched:
             self.copies - other.copies,
             self.others - other.others,
             self.quantised - other.quantised,
+            self.tritons - other.tritons,
             self.updates - other.updates,
         )
 
@@ -199,11 +203,12 @@ def _again(forward: _Launched, backward: _Launched) -> _Launched:
         min(forward.copies, backward.copies),
         min(forward.others, backward.others),
         min(forward.quantised, backward.quantised),
+        min(forward.tritons, backward.tritons),
     )
 
 
 def _launches(kernels: Sequence[Sized]) -> _Launched:
-    counts = {"products": 0, "copies": 0, "others": 0, "quantised": 0, "updates": 0}
+    counts = {"products": 0, "copies": 0, "others": 0, "quantised": 0, "tritons": 0, "updates": 0}
     for kernel in kernels:
         counts[_group(kernel.kind)] += kernel.count
     return _Launched(**counts)
@@ -212,7 +217,13 @@ def _launches(kernels: Sequence[Sized]) -> _Launched:
 def _group(kind: str) -> str:
     if kind.startswith(_PRODUCTS):
         return "products"
-    groups = {"copy": "copies", "dequantise": "quantised", "quantise": "quantised", "optimizer": "updates"}
+    groups = {
+        "copy": "copies",
+        "dequantise": "quantised",
+        "quantise": "quantised",
+        "triton": "tritons",
+        "optimizer": "updates",
+    }
     return groups.get(kind, "others")
 
 
@@ -222,4 +233,5 @@ def _forward(launched: _Launched, host: HostPace) -> float:
         + host.forward_copy * launched.copies
         + host.forward_other * launched.others
         + host.quantised * launched.quantised
+        + host.triton * launched.tritons
     )

@@ -261,10 +261,10 @@ class Recorder(TorchDispatchMode):
         self.managed = Size(before.scale + state.nbytes, per_layer=before.per_layer + further)
 
     def launch(self, args: tuple[Any, ...]) -> None:
-        """A kernel that is not torch's, on whatever tensors are among its arguments."""
+        """A kernel of Triton's, on whatever tensors are among its arguments."""
         touched = [arg for arg in args if isinstance(arg, torch.Tensor)]
         moved = kernels.summed(self.symbols.size(t.shape, t.element_size()) for t in touched)
-        self._launch(Kernel("elementwise", (), moved))
+        self._launch(Kernel("triton", (), moved))
 
     def relabel(self, tensor: torch.Tensor, category: str, module: str) -> None:
         """Say what a live storage is, now that it is known; the part has the layer's number, the name not."""

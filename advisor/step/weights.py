@@ -14,8 +14,9 @@ from advisor.step.observe import Observer
 
 MakeTensor = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
 
-# Standard deviation: small enough that no activation reaches 6.0, where LLM.int8 would see outliers.
-_SPREAD = 0.01
+# Standard deviation of matrices, and the weights of norms: so small that no activation reaches 6.0, where LLM.int8
+# would see outliers. All matrices repeat the same numbers, so that a row meets itself: with norms of 1 one layer had some.
+_SPREAD, _NORM = 0.01, 0.1
 _SEED_BLOCK = 1 << 22  # random numbers drawn once and repeated: drawing 8e9 of them takes minutes
 
 
@@ -58,7 +59,7 @@ class LazyWeight:
 
 
 def random_weights(seed: int = 0, *, for_card: bool = False) -> MakeTensor:
-    """Makes weights that keep activations near one: small normal matrices, ones for norms.
+    """Makes weights that keep activations small: normal matrices, and norms of one small weight.
 
     Random, never zero: kernels run faster on zeros, so timings on them would flatter. `for_card`: each will be copied
     to a card, so that all of one size may be one tensor here, in pinned memory; a 70B model loads in seconds so.
@@ -80,7 +81,7 @@ def random_weights(seed: int = 0, *, for_card: bool = False) -> MakeTensor:
 
     def make(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         if len(shape) == 1:
-            return (torch.zeros if name.endswith("bias") else torch.ones)(shape, dtype=dtype)
+            return torch.full(shape, 0.0 if name.endswith("bias") else _NORM, dtype=dtype)
         return matrix(torch.Size(shape).numel(), dtype).view(shape)
 
     return make

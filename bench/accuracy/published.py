@@ -21,7 +21,7 @@ from bench.accuracy.compared import LeftOut
 Row = dict[str, str]
 Source = dict[str, Any]
 
-_PRECISIONS = {("nf4", "True"): "nf4", ("nf4", "False"): "nf4-single"}
+_PRECISIONS = {("nf4", "True"): "nf4", ("nf4", "False"): "nf4-single", ("nf4", ""): "nf4"}
 _TARGETS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"}
 
 
@@ -43,8 +43,10 @@ class PublishedRow:
     repeats: str  # the id of the row before it with the same config of the same session
 
 
-def read_published(folder: Path) -> tuple[list[PublishedRow], list[LeftOut]]:
+def read_published(folder: Path, *, timed: bool = False) -> tuple[list[PublishedRow], list[LeftOut]]:
     """The rows that can be modelled, and those that can't by source and reason.
+
+    `timed`: also those of which only the time can be, where a source says `only_time` and why.
 
     Raises: AdvisorError where there are none, or a row can't be read.
     """
@@ -54,8 +56,9 @@ def read_published(folder: Path) -> tuple[list[PublishedRow], list[LeftOut]]:
     first: dict[tuple[Any, ...], str] = {}
     for name, row in _lines(folder):
         source = _source(row, described)
-        if "left_out" in source:
-            left_out[source["title"], source["left_out"]] += 1
+        why = source.get("left_out") or (not timed and source.get("only_time"))
+        if why:
+            left_out[source["title"], why] += 1
             continue
         rows.append(_modelled(name, row, source, described["models"], folder, first))
     reasons = [LeftOut(source=s, reason=reason, count=n) for (s, reason), n in sorted(left_out.items())]
@@ -83,7 +86,7 @@ def _lines(folder: Path) -> Iterator[tuple[str, Row]]:
 
 def _source(row: Row, described: dict[str, Any]) -> Source:
     for source in described["source"]:
-        if row["source"].startswith(source["starts"]):
+        if row["source"].startswith(source["starts"]) and source.get("framework") in (None, row["framework"]):
             found: Source = source
             return found
     return {"title": row["source"], "left_out": "how it was measured is not described in sources.toml"}
@@ -137,18 +140,20 @@ def _config(row: Row, source: Source) -> TrainConfig:
     shared = source["config"] | (source["quantised"] if quantised else {})
     if (row["grad_ckpt"] == "True") == (shared["checkpointing"] == "none"):
         raise ValueError(f"grad_ckpt {row['grad_ckpt']}, and sources.toml says {shared['checkpointing']}")
-    return config_from_json(
-        shared
-        | {
-            "method": "lora",
-            "precision": _PRECISIONS[row["quant"], row["double_quant"]] if quantised else row["dtype"],
-            "micro_batch": int(row["batch"]),
-            "sequence_length": int(row["seq"]),
-            "lora_rank": int(row["lora_r"]),
-            "lora_targets": [_TARGETS[target] for target in row["targets"].split("+")],
-            "attention": row["attn"],
-        }
-    )
+    told = {
+        "method": "lora",
+        "precision": _PRECISIONS[row["quant"], row["double_quant"]] if quantised else row["dtype"],
+        "micro_batch": int(row["batch"]),
+        "sequence_length": int(row["seq"]),
+        "lora_rank": int(row["lora_r"]),
+        "lora_targets": _targets(row["targets"]),
+        "attention": row["attn"],
+    }
+    return config_from_json(told | shared)
+
+
+def _targets(text: str) -> str | list[str]:
+    return "all-linear" if text == "all" else [_TARGETS[target] for target in text.split("+")]
 
 
 def _bytes(text: str) -> int | None:

@@ -24,7 +24,7 @@ def foretold_groups(row: TimedRow, card: CardPace) -> dict[str, float]:
         times = 1 if phase == OPTIMIZER else row.config.accumulation_steps
         for kernel in kernels:
             kind = kernel.kind.split(".")[0]
-            group = {"host": "copy", "optimizer": "elementwise"}.get(kind, kind)
+            group = {"host": "copy", "optimizer": "elementwise", "triton": "elementwise"}.get(kind, kind)
             found[group] += times * kernel.count * kernel_seconds(kernel, card)
     return dict(found)
 

@@ -1,10 +1,11 @@
 """The clock's score, as JSON and as Markdown."""
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from bench.clock.card import busy_error, scores
 from bench.clock.fit import Fit, errors_elsewhere, fitted
@@ -16,22 +17,20 @@ _LEAST_RANKED = 5  # rows of one model on one machine: fewer rank by luck
 
 def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str, Any]:
     """Scores by group, and the factors by which a fit would change the constants of `pace.toml`."""
-    elsewhere = [error for _, error in errors_elsewhere(own)]
+    unseen = errors_elsewhere(own)
+    elsewhere = [error for _, error in unseen]
     fit = fitted(own)
     stored = [_error(row) for row in own]
-    busy = [error for row, error in zip(own, elsewhere, strict=True) if _card_bound(row, fit)]
+    busy = [error for row, error in unseen if _card_bound(row, fit)]
     traced = [row for row in own if row.kernels]
     return {
         "scores": [
             _score("own rows, constants as stored", stored, own),
             _score("own rows, fitted without the model's rows", elsewhere),
             *([_score("of these, rows that the card bounds", busy)] if busy else []),
-            _score(
-                "published T4 rows (the T4's shares are fitted to them)",
-                [_error(row) for row in published],
-                published,
-            ),
+            *_published(published),
         ],
+        "rank_correlation_of_models": _ranks_of_models(unseen),
         "rank_correlation": _ranks(own),
         "kernels": [
             {"group": name, "rows": rows, "share": round(share, 4), "error": round(error, 4)}
@@ -46,6 +45,24 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
             for row in sorted(own, key=lambda r: -abs(_error(r)))[:10]
         ],
     }
+
+
+def _rank_table(of: str, ranks: Sequence[dict[str, Any]]) -> list[str]:
+    lines = [f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} |" for r in ranks]
+    return [f"| {of} | rows | rank correlation |", "|---|---|---|", *lines]
+
+
+def _published(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
+    """A score for the cards whose shares are fitted to their rows, and one for those known from their data sheet alone."""
+    kinds = {
+        "published rows, card known from its data sheet alone": [r for r in rows if not r.pace.fitted],
+        "published rows of cards whose shares are fitted to them": [r for r in rows if r.pace.fitted],
+    }
+    return [
+        _score(f"{name} ({', '.join(sorted({r.gpu.name for r in some}))})", [_error(r) for r in some], some)
+        for name, some in kinds.items()
+        if some
+    ]
 
 
 def markdown(made: dict[str, Any]) -> str:
@@ -68,10 +85,15 @@ def markdown(made: dict[str, Any]) -> str:
         "",
         "## Order within a model",
         "",
-        "| model and machine | rows | rank correlation |",
-        "|---|---|---|",
+        "Spearman's rank correlation of tokens a second. All rows of a model on a kind of card, by the fit that saw none of them and",
+        "knows how fast each machine's host is:",
+        "",
+        *_rank_table("model and card", made["rank_correlation_of_models"]),
+        "",
+        "Of each machine alone, constants as stored:",
+        "",
+        *_rank_table("model and machine", made["rank_correlation"]),
     ]
-    lines += [f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} |" for r in made["rank_correlation"]]
     lines += _kernels(made)
     lines += ["", "## Machines", "", "How long their hosts take beside the usual one:", ""]
     lines += [f"- {name}: {value:g} times" for name, value in made["machines"].items()]
@@ -124,24 +146,28 @@ def _score(group: str, errors: Sequence[float], rows: Sequence[TimedRow] = ()) -
 
 
 def _ranks(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
-    """Spearman's rank correlation of tokens a second."""
+    """Spearman's rank correlation of tokens a second, of each model on each machine, constants as stored."""
+    return _ranked(rows, [row.foretold.value for row in rows], lambda row: f"{row.model} · {row.environment}")
 
-    def place(row: TimedRow) -> tuple[str, str]:
-        return row.model, row.environment
 
-    found = []
-    for of, group in groupby(sorted(rows, key=place), place):
-        listed = list(group)
-        if len(listed) < _LEAST_RANKED:
-            continue
-        tokens = np.array([row.config.tokens_per_step for row in listed])
-        measured = tokens / np.array([row.seconds for row in listed])
-        foretold = tokens / np.array([row.foretold.value for row in listed])
-        ranks = [values.argsort().argsort() for values in (measured, foretold)]
-        found.append(
-            {"of": " · ".join(of), "rows": len(listed), "correlation": float(np.corrcoef(*ranks)[0, 1])}
-        )
-    return found
+def _ranks_of_models(unseen: Sequence[tuple[TimedRow, float]]) -> list[dict[str, Any]]:
+    """The same of each model on each kind of card, by a fit that saw no row of the model and knows each machine's host."""
+    foretold = [row.seconds * (1 + error) for row, error in unseen]
+    return _ranked([row for row, _ in unseen], foretold, lambda row: f"{row.model} · {row.gpu.slug}")
+
+
+def _ranked(
+    rows: Sequence[TimedRow], seconds: Sequence[float], name: Callable[[TimedRow], str]
+) -> list[dict[str, Any]]:
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row, foretold in zip(rows, seconds, strict=True):
+        tokens = row.config.tokens_per_step
+        groups[name(row)].append((tokens / row.seconds, tokens / foretold))
+    return [
+        {"of": of, "rows": len(pairs), "correlation": float(spearmanr(pairs).statistic)}
+        for of, pairs in sorted(groups.items())
+        if len(pairs) >= _LEAST_RANKED
+    ]
 
 
 def _label(row: TimedRow) -> str:

@@ -49,7 +49,9 @@ def published_rows(folder: Path, estimator: Estimator) -> list[TimedRow]:
 
     Raises: AdvisorError where one can't be read or traced.
     """
-    told = [row for row in read_published(folder)[0] if row.outcome == "ok" and row.tokens_per_second]
+    told = [
+        row for row in read_published(folder, timed=True)[0] if row.outcome == "ok" and row.tokens_per_second
+    ]
     return [
         TimedRow(
             id=row.id,
