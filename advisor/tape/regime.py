@@ -34,8 +34,8 @@ EDGE_PARTS = 4
 class Regime:
     """One class of shapes.
 
-    `single`: batch 1, where views replace copies. `tiles`: of the chunked loss; from `TRACED_TILES` on they
-    repeat. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
+    `single`: batch 1, where views replace copies. `tiles`: of the chunked loss or Liger's; from `TRACED_TILES` on they
+    repeat. `liger_tiles`: the most that Liger cuts the model's loss into; 0 where the loss is not Liger's. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
     the one shape that the regime holds, where kernel choice depends on every token; else (0, 0). `split`: layers with
     and without checkpointing, where only some have it, each at most as many as are traced; else (0, 0).
     """
@@ -45,10 +45,11 @@ class Regime:
     window: int = 0
     exact: tuple[int, int] = (0, 0)
     split: tuple[int, int] = (0, 0)
+    liger_tiles: int = 0
 
     def longest(self, batch: int) -> int:
         """A sequence length, for a batch of that many, from which down to look for one to trace with."""
-        if self.tiles:
+        if self.tiles and not self.liger_tiles:  # a trace of Liger's loss takes tiles of its own
             return int((self.tiles - 0.3) * TILE_TOKENS) // batch + 1
         return max(_TRACED_TOKENS // batch + 1, self.window * 21 // 20)
 
@@ -87,18 +88,26 @@ def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Re
     """The regime of the config's shape; `facts` (the model's config.json) tell of local attention."""
     batch, length = config.micro_batch, config.sequence_length
     single = batch == 1
-    tiles = min(loss_tiles(batch, length), TRACED_TILES) if config.loss is Loss.CHUNKED else 0
+    chunked, liger = config.loss is Loss.CHUNKED, liger_tiles(config, facts or {})
+    tiles = min(loss_tiles(batch, length, liger), TRACED_TILES) if chunked or liger else 0
     window = _window(facts or {})
     window = window if 0 < window <= length else 0
     quantised = config.precision in (Precision.NF4, Precision.NF4_SINGLE)
     fused = quantised and batch * length <= _FUSED_TOKENS
     # Few tiles and a wide window leave no room for a length and a batch that can be told apart.
     split = _split(config, facts or {})
-    cramped = 0 < tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
-    # Liger's tiles are powers of two, and how many there are hangs on the batch, the vocabulary and the width.
-    if fused or cramped or length < _SHORT or config.loss is Loss.LIGER:
+    cramped = chunked and tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
+    untold = config.loss is Loss.LIGER and not liger  # how many tiles there are hangs on vocabulary and width
+    if fused or cramped or untold or length < _SHORT:
         return Regime(single, exact=(batch, length), split=split)
-    return Regime(single, tiles, window, split=split)
+    return Regime(single, tiles, window, split=split, liger_tiles=liger)
+
+
+def liger_tiles(config: TrainConfig, facts: Mapping[str, Any]) -> int:
+    """The most tiles that Liger cuts the model's loss into; 0 where its config.json does not tell, or for other losses."""
+    vocab, width = facts.get("vocab_size"), facts.get("hidden_size")
+    known = config.loss is Loss.LIGER and type(vocab) is int and type(width) is int and width > 0
+    return -(-int(vocab) // int(width)) if known and vocab and width else 0
 
 
 def _window(facts: Mapping[str, Any]) -> int:
