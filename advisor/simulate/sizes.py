@@ -136,7 +136,8 @@ def candidate_shapes(longest: Callable[[int], int], *, single: bool) -> Iterator
     """
     for batch in (1,) if single else _BATCHES:
         for length in _primes_from(longest(batch)):
-            if length != batch:
+            aligned = _ALIGNED.at(batch, length)
+            if length != batch and aligned != _LONGER.at(batch, length):
                 yield batch, length
 
 

@@ -161,9 +161,7 @@ class Tape:
 
     def further_tiles(self, micro_batch: int, sequence_length: int) -> int:
         """Tiles of the loss at one shape that were not traced but repeat the middle one."""
-        return (
-            loss_tiles(micro_batch, sequence_length, self.liger_tiles) - TRACED_TILES if self.tiled else 0
-        )
+        return loss_tiles(micro_batch, sequence_length, self.liger_tiles) - TRACED_TILES if self.tiled else 0
 
 
 def loss_tiles(micro_batch: int, sequence_length: int, liger_tiles: int = 0) -> int:
@@ -180,7 +178,7 @@ def loss_tiles(micro_batch: int, sequence_length: int, liger_tiles: int = 0) -> 
 def liger_tile(tokens: int, most_tiles: int) -> int:
     """Tokens in a tile of Liger's loss, a power of two. Source: liger-kernel 0.8.5, ops/fused_linear_cross_entropy.py."""
     least = -(-tokens // most_tiles)
-    return min(1 << (least - 1).bit_length(), tokens)
+    return max(1, min(1 << (least - 1).bit_length(), tokens))
 
 
 def unroll(tape: Tape, further_tiles: int = 0) -> list[Event]:

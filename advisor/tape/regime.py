@@ -97,17 +97,18 @@ def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Re
     # Few tiles and a wide window leave no room for a length and a batch that can be told apart.
     split = _split(config, facts or {})
     cramped = chunked and tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
-    untold = config.loss is Loss.LIGER and not liger  # how many tiles there are hangs on vocabulary and width
+    untold = config.loss is Loss.LIGER and not liger
     if fused or cramped or untold or length < _SHORT:
         return Regime(single, exact=(batch, length), split=split)
     return Regime(single, tiles, window, split=split, liger_tiles=liger)
 
 
 def liger_tiles(config: TrainConfig, facts: Mapping[str, Any]) -> int:
-    """The most tiles that Liger cuts the model's loss into; 0 where its config.json does not tell, or for other losses."""
-    vocab, width = facts.get("vocab_size"), facts.get("hidden_size")
-    known = config.loss is Loss.LIGER and type(vocab) is int and type(width) is int and width > 0
-    return -(-int(vocab) // int(width)) if known and vocab and width else 0
+    """The most tiles that Liger cuts the model's loss into; 0 where that is not known, or the loss is another."""
+    vocab, width = (facts.get(name) for name in ("vocab_size", "hidden_size"))
+    if config.loss is not Loss.LIGER or facts.get("model_type") not in liger_model_types():
+        return 0
+    return -(-vocab // width) if type(vocab) is type(width) is int and vocab > 0 < width else 0
 
 
 def _window(facts: Mapping[str, Any]) -> int:
@@ -133,8 +134,17 @@ def layers_are_alike(facts: Mapping[str, Any]) -> bool:
     return not varied and facts.get("model_type") in alike_model_types()
 
 
-@cache
 def alike_model_types() -> tuple[str, ...]:
     """Architectures whose decoder layers are all of one kind."""
+    return _model_types("alike_layers")
+
+
+def liger_model_types() -> tuple[str, ...]:
+    """Architectures whose tapes with Liger's kernels have symbols for what Liger reckons itself."""
+    return _model_types("liger_symbols")
+
+
+@cache
+def _model_types(table: str) -> tuple[str, ...]:
     text = files("advisor.tape").joinpath("families.toml").read_text(encoding="utf-8")
-    return tuple(tomllib.loads(text)["alike_layers"]["model_types"])
+    return tuple(tomllib.loads(text)[table]["model_types"])
