@@ -28,6 +28,7 @@ from advisor.residuals.ranges import byte_range, margin_bytes, on_device, with_m
 from advisor.residuals.table import MEMORY, REPEATS, Table, shipped
 from advisor.tape.record import Tape
 from advisor.tape.store import TapeStore, Wanted, all_wanted, wanted
+from advisor.tape.target import target_of
 from advisor.units import GIB
 
 # Without a card: the workspace of every architecture but Hopper; see catalog/gpus.toml for the source.
@@ -229,7 +230,8 @@ class Estimator:
         """
         ask = wanted(model, config, gpu)
         tape = self._tape(ask)
-        return at_shape(self._works[ask.digest], tape, config.micro_batch, config.sequence_length)
+        shape = config.micro_batch, config.sequence_length, ask.target.multiprocessors
+        return at_shape(self._works[ask.digest], tape, *shape)
 
     def shares_at_peak(self, model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None) -> tuple[Share, ...]:
         """What is alive at the allocated peak, largest first."""
@@ -323,5 +325,6 @@ def shape_on(config: TrainConfig, gpu: GpuSpec | None) -> Shape:
         cublas_workspace_bytes=gpu.cublas_workspace_bytes if gpu else _USUAL_CUBLAS_WORKSPACE_BYTES,
         loader_warmup_limit_bytes=gpu.memory_bytes - _WARMUP_LEAVES_BYTES if gpu else None,
         allocator=config.allocator,
+        multiprocessors=target_of(gpu).multiprocessors,
         driver=driver_of(gpu.compute_capability, config.method, config.precision) if gpu else Driver(),
     )

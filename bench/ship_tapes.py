@@ -17,8 +17,10 @@ import typer
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.demo import MODEL_FOLDER
+from advisor.plan.goals import Goal
 from advisor.plan.lanes import DEMO_OPTIONS, Lane, PlanOptions, lanes
-from advisor.records import Checkpointing, GpuSpec, Method, ModelSpec, Precision, TrainConfig
+from advisor.plan.search import half_precision
+from advisor.records import Checkpointing, GpuSpec, Loss, Method, ModelSpec, Precision, TrainConfig
 from advisor.tape.regime import EDGE_PARTS, layers_are_alike
 from advisor.tape.store import TapeStore, Wanted, default_shipped_folder, wanted
 
@@ -26,12 +28,10 @@ from advisor.tape.store import TapeStore, Wanted, default_shipped_folder, wanted
 MODELS = ("0.5B", "1B", "3B", "7B", "8B", "14B", "32B", "70B")
 CARDS = ("t4", "rtx-4090", "h100-80gb-sxm")
 _FULL_BELOW = 4_000_000_000  # parameters: larger ones are rarely trained whole on one card
-_SEVERAL_SHAPES = (
-    1,
-    2,
-    4,
-    8,
-)  # micro-batches of 2,048 tokens that a plan considers; larger ones share a tape with 8
+# Micro-batches of 2,048 tokens that a plan considers, each in a class of shapes of its own: tiles of the loss tell them apart, or
+# that the whole effective batch goes at once.
+_SHAPES = {Loss.CHUNKED: (1, 2, 4, 8), Loss.LIGER: (1, 2, 16)}
+_PARTLY_SHAPES = {Loss.CHUNKED: (1, 2, 4, 8), Loss.LIGER: (1, 2)}
 _LONG = 16_384  # tokens; longer sequences share its tape, for `--goal longest-context`
 
 
@@ -67,36 +67,37 @@ def _by_model() -> Iterator[tuple[str, list[Wanted]]]:
 def shipped(model: ModelSpec) -> list[Wanted]:
     """Every tape that ships for a model, each once."""
     asks = [
-        wanted(model, c, gpu) for gpu in (find_gpu(card)[0] for card in CARDS) for c in _configs(model, gpu)
+        wanted(model, config, gpu)
+        for gpu in (find_gpu(card)[0] for card in CARDS)
+        for options in (PlanOptions(), PlanOptions(goal=Goal.FASTEST))  # the chunked loss, and Liger's
+        for config in _configs(model, gpu, options)
     ]
     return list({ask.digest: ask for ask in asks}.values())
 
 
-def _configs(model: ModelSpec, gpu: GpuSpec) -> Iterator[TrainConfig]:
-    options = PlanOptions()
+def _configs(model: ModelSpec, gpu: GpuSpec, options: PlanOptions) -> Iterator[TrainConfig]:
     for lane in lanes(gpu, options, model):
         if lane.unsupported:
             continue
-        if _often_chosen(lane, model):
+        if _often_chosen(lane, model, gpu):
             yield from _shapes(lane, options)
             yield from _partly(lane, model, options)
             yield replace(lane.with_shape(1, options, lane.checkpointing), sequence_length=_LONG)
-        else:
+        elif lane.config.loss is not Loss.LIGER:
             yield lane.with_shape(1, options, lane.checkpointing)
 
 
-def _often_chosen(lane: Lane, model: ModelSpec) -> bool:
+def _often_chosen(lane: Lane, model: ModelSpec, gpu: GpuSpec) -> bool:
     config = lane.config
     if config.method is Method.FULL:
-        return model.parameters < _FULL_BELOW
+        return config.loss is Loss.CHUNKED and model.parameters < _FULL_BELOW
     if config.method is Method.LAST_LAYERS:
         return False
-    half = Precision.FP16 if config.autocast.value == "fp16" else Precision.BF16
-    return config.precision in (half, Precision.NF4)
+    return config.precision in (half_precision(gpu), Precision.NF4)
 
 
 def _shapes(lane: Lane, options: PlanOptions) -> Iterator[TrainConfig]:
-    sizes = (options.micro_batch,) if options.micro_batch else _SEVERAL_SHAPES
+    sizes = (options.micro_batch,) if options.micro_batch else _SHAPES[lane.config.loss]
     for micro_batch in sizes:
         for kind in (Checkpointing.NONE, lane.checkpointing):
             yield lane.with_shape(micro_batch, options, kind)
@@ -107,7 +108,7 @@ def _partly(lane: Lane, model: ModelSpec, options: PlanOptions) -> Iterator[Trai
     layers = int(model.config.get("num_hidden_layers") or 0)
     if not layers_are_alike(model.config) or layers < 2 * EDGE_PARTS:
         return
-    for micro_batch in _SEVERAL_SHAPES:
+    for micro_batch in _PARTLY_SHAPES[lane.config.loss]:
         config = lane.with_shape(micro_batch, options, lane.checkpointing)
         yield replace(config, checkpointed_layers=layers // 2)
 

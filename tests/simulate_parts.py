@@ -48,15 +48,19 @@ def traced(
     return trace(model, config, card, regime, whole=whole)
 
 
-def lived(tape: Tape, config: TrainConfig) -> list[tuple[Any, ...]]:
-    """Everything that happens in the whole model at the config's shape, with each slot by its age.
+def lived(tape: Tape, config: TrainConfig, card: Target = H200) -> list[tuple[Any, ...]]:
+    """Everything that happens in the whole model at the config's shape on the card, with each slot by its age.
 
     Two tapes that give the same list allocate the same bytes, free the same allocations, and run the same
     kernels, in the same order; and they call every allocation the same category.
     """
     batch, length = config.micro_batch, config.sequence_length
-    sizes = [size.at(batch, length, tape.further_layers) for size in tape.sizes]
-    kernels = [(k.kind, *(_total(tape, s, config) for s in (k.operations, k.moved))) for k in tape.kernels]
+    there = batch, length, tape.further_layers, card.multiprocessors
+    sizes = [size.at(*there) for size in tape.sizes]
+    kernels = [
+        (k.kind, *(sum(size.at(*there) for size in sizes) for sizes in (k.operations, k.moved)))
+        for k in tape.kernels
+    ]
     ages: dict[int, int] = {}
     happened: list[tuple[Any, ...]] = []
     for event in unroll(tape, tape.further_tiles(batch, length)):
@@ -71,11 +75,6 @@ def lived(tape: Tape, config: TrainConfig) -> list[tuple[Any, ...]]:
         else:
             happened.append(("phase", tape.phases[event.a]))
     return happened
-
-
-def _total(tape: Tape, sizes: tuple[Any, ...], config: TrainConfig) -> int:
-    shape = (config.micro_batch, config.sequence_length)
-    return sum(size.at(*shape, tape.further_layers) for size in sizes)
 
 
 def first_difference(left: list[Any], right: list[Any]) -> Any:

@@ -29,7 +29,7 @@ def _happened(card):
     sizes, happened = {}, []
     for event in card.ledger.events:
         if event.op == Op.ALLOC:
-            sizes[event.a] = card.symbols.value(card.ledger.sizes.items[event.b])
+            sizes[event.a] = card.ledger.sizes.items[event.b].at(13, 229, 0)
             happened.append(sizes[event.a])
         elif event.op == Op.FREE:
             happened.append(-sizes[event.a])

@@ -5,12 +5,11 @@ import sys
 import pytest
 import torch
 import transformers.models.llama.modeling_llama as llama
-from simulate_parts import H200, facts, traced
+from simulate_parts import facts, traced
 
 from advisor.errors import AdvisorError
 from advisor.records import Loss, TrainConfig
 from advisor.step import liger
-from advisor.tape.regime import regime_of
 from advisor.tape.store import TapeStore
 from advisor.tape.versions import PACKAGES, installed_version
 
@@ -56,15 +55,6 @@ def test_a_trace_leaves_nothing_behind():
     assert not any(name.partition(".")[0] == "liger_kernel" for name in sys.modules)
     assert traced(facts(), stock) == before
     assert set(before.versions) == set(PACKAGES)
-
-
-def test_every_shape_has_a_tape_of_its_own():
-    """Its tiles are powers of two, which no expression in batch and length gives."""
-    longer = TrainConfig(micro_batch=1, sequence_length=301, loss=Loss.LIGER)
-    keys = [regime_of(config, facts()).key(config, H200) for config in (_CONFIG, longer)]
-
-    assert [key["exact"] for key in keys] == [[1, 300], [1, 301]]
-    assert keys[0]["family"] == H200.model  # the gradient of a norm takes a row for each multiprocessor
 
 
 def test_a_tape_of_another_liger_is_not_current():

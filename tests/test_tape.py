@@ -121,6 +121,14 @@ def test_tiles_repeat_beside_layers():
         unroll(tape, tape.further_tiles(1 << 20, 1 << 20))
 
 
+def test_ligers_tiles_are_of_a_size_of_their_own():
+    """Powers of two that hold all tokens, those without a next one, too."""
+    tape = _tape(tiled=True, liger_tiles=20)
+
+    assert [tape.further_tiles(1, length) + 3 for length in (2048, 2049, 1551)] == [16, 17, 13]
+    assert [tape.further_tiles(4, 21) + 3, tape.further_tiles(1, 1) + 3] == [11, 1]
+
+
 def _ages(events):
     ages, alive, happened = {}, 0, []
     for event in events:
@@ -151,10 +159,12 @@ def _tapes(draw):
             events.append(Event(op, draw(st.integers(0, 1)), 0, NO_PART, 0))
         elif op == K:
             events.append(Event(op, 0, 0, draw(parts), 0))
-    factor = st.builds(Factor, whole, whole, whole, whole, st.integers(1, 512), st.integers(0, 4096))
+    few = st.integers(0, 4096)
+    factor = st.builds(Factor, whole, whole, whole, whole, st.integers(1, 512), few, few, few)
     sizes = st.builds(Size, whole, st.lists(factor, max_size=3).map(tuple), whole, st.text(max_size=5))
     return _tape(
         tuple(events),
+        liger_tiles=draw(st.integers(0, 99)),
         managed=Size(draw(whole), per_layer=draw(whole)),
         sizes=tuple(draw(st.lists(sizes, min_size=2, max_size=4))),
         key=draw(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3)),

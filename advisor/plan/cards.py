@@ -7,7 +7,7 @@ from advisor.catalog.gpus import usable_bytes
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
 from advisor.plan.duration import Duration, duration
-from advisor.plan.lanes import PlanOptions, lanes, without_liger
+from advisor.plan.lanes import PlanOptions, lanes
 from advisor.plan.planner import find_best, open_search
 from advisor.plan.prices import Prices
 from advisor.plan.search import Clock, Examined
@@ -50,7 +50,6 @@ def on_cards(  # noqa: PLR0913 - what the answer depends on
 ) -> Iterator[OnCard]:
     """The best on each card, in their order."""
     known = list(rows)
-    options = without_liger(options)
     for gpu in gpus:
         try:
             search = open_search(model, gpu, options, estimator, clock)

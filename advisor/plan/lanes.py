@@ -52,11 +52,6 @@ class PlanOptions:
     thorough: bool = False  # vary also what is usually left as it is, and trace what that takes
 
 
-def without_liger(options: PlanOptions) -> PlanOptions:
-    """For a look at many cards or models: Liger's kernels take a tape for each card and shape."""
-    return options if options.loss is not None else replace(options, loss=Loss.CHUNKED)
-
-
 # The shipped model reads entries of at most 245 tokens: a block of 256 holds about one.
 # It trains on a CPU, too, where Liger's kernels don't run.
 DEMO_OPTIONS = PlanOptions(
@@ -141,7 +136,7 @@ def lanes(gpu: GpuSpec, options: PlanOptions, model: ModelSpec) -> list[Lane]:
 
 
 def _loss(gpu: GpuSpec, options: PlanOptions, model: ModelSpec) -> Loss:
-    """Liger's where speed is the goal: it needs a package and a compiler on the card's machine, and a tape a shape."""
+    """Liger's where speed is the goal, for it needs a package and a compiler on the card's machine."""
     fast = options.goal is Goal.FASTEST and liger_trains(model, gpu)
     return Loss.LIGER if fast else Loss.CHUNKED
 

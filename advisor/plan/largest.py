@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from advisor.estimate import Estimator
 from advisor.plan.goals import Goal
-from advisor.plan.lanes import PlanOptions, lanes, without_liger
+from advisor.plan.lanes import PlanOptions, lanes
 from advisor.plan.planner import find_best, open_search
 from advisor.plan.search import Clock, Examined, Search, is_free
 from advisor.records import GpuSpec, ModelSpec
@@ -37,7 +37,6 @@ def of_models(  # noqa: PLR0913 - what the answer depends on
     tapes are at hand, or with `trace_all`.
     """
     some_fit = False
-    options = without_liger(options)
     for model in sorted(models, key=lambda model: -model.parameters):
         answer = _of_model(model, gpu, options, estimator, may_trace=trace_all or not some_fit, clock=clock)
         some_fit |= answer.fits is True

@@ -16,6 +16,7 @@ class Shape:
     cublas_workspace_bytes: int
     loader_warmup_limit_bytes: int | None = None  # None: no card, so no limit
     allocator: Allocator = Allocator.DEFAULT
+    multiprocessors: int = 0  # asked for by Liger's tapes alone
     driver: Driver = field(default_factory=Driver)  # what it maps for itself
 
 
@@ -25,7 +26,9 @@ def sizes_bytes(tape: Tape, shape: Shape) -> list[int]:
 
 
 def _size_bytes(size: Size, tape: Tape, shape: Shape) -> int:
-    value = size.at(shape.micro_batch, shape.sequence_length, tape.further_layers)
+    value = size.at(
+        shape.micro_batch, shape.sequence_length, tape.further_layers, multiprocessors=shape.multiprocessors
+    )
     if size.constant == "cublas_workspace":
         return value * shape.cublas_workspace_bytes
     limit = shape.loader_warmup_limit_bytes

@@ -45,12 +45,18 @@ def work(tape: Tape) -> Work:
     return Work({phase: _launches(tape, counted) for phase, counted in counts.items()})
 
 
-def at_shape(made: Work, tape: Tape, micro_batch: int, sequence_length: int) -> dict[str, list[Sized]]:
-    """The kernels of each phase with their sizes; `tape` says how often layers are repeated."""
+def at_shape(
+    made: Work, tape: Tape, micro_batch: int, sequence_length: int, multiprocessors: int = 0
+) -> dict[str, list[Sized]]:
+    """The kernels of each phase with their sizes; `tape` says how often layers are repeated.
+
+    `multiprocessors`: of the card; asked for by Liger's tapes alone.
+    """
     copies = tape.copies_at(micro_batch, sequence_length)
 
     def value(sizes: tuple[Size, ...]) -> int:
-        return sum(size.at(micro_batch, sequence_length, tape.further_layers) for size in sizes)
+        shape = micro_batch, sequence_length, tape.further_layers, multiprocessors
+        return sum(size.at(*shape) for size in sizes)
 
     return {
         phase: [

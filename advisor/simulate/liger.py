@@ -10,13 +10,14 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
 
 from advisor.simulate.device import NAME
+from advisor.simulate.liger_tiles import own_tiles
 from advisor.simulate.recorder import Recorder
 
 _PACKAGES = ("liger_kernel", "triton")
@@ -25,14 +26,21 @@ _MODELS = "transformers.models."
 Launch = Callable[[tuple[Any, ...]], None]
 
 
-def simulated_liger(card: Recorder) -> AbstractContextManager[None]:
-    """While it lasts liger_kernel runs on the simulated card, and Triton is absent."""
+@contextmanager
+def simulated_liger(card: Recorder, *, tiled: bool) -> Iterator[None]:
+    """While it lasts liger_kernel runs on the simulated card, and Triton is absent; `tiled`: tiles are parts."""
     device: Any = getattr(torch, NAME)
     major, minor = card.target.compute_capability
-    known = SimpleNamespace(multi_processor_count=card.target.multiprocessors, major=major, minor=minor)
+    own = card.symbols.liger
+    count = own.multiprocessors if own else card.target.multiprocessors
+    known = SimpleNamespace(multi_processor_count=count, major=major, minor=minor)
     device.get_device_properties = lambda *_: known
     device.get_device_capability = lambda *_: (major, minor)
-    return without_triton(NAME, card.launch)
+    with (
+        without_triton(NAME, card.launch),
+        own_tiles(card, own, marked=tiled) if own else nullcontext(),
+    ):
+        yield
 
 
 @contextmanager

@@ -91,13 +91,14 @@ def watch_tiles(card: Recorder) -> AbstractContextManager[Any]:
     """Tell the ledger which tile the chunked loss is in: the one loop there that steps by a tile's tokens."""
 
     def marking_range(*bounds: int) -> Iterable[int]:
-        return _tiles(card.ledger, *bounds) if bounds[2:] == (TILE_TOKENS,) else range(*bounds)
+        return tiles(card.ledger, range(*bounds)) if bounds[2:] == (TILE_TOKENS,) else range(*bounds)
 
     return mock.patch.object(chunked_logprob, "range", marking_range, create=True)
 
 
-def _tiles(ledger: Ledger, *bounds: int) -> Iterator[int]:
-    for number, start in enumerate(range(*bounds)):
+def tiles(ledger: Ledger, each: Iterable[int]) -> Iterator[int]:
+    """What a loop over tiles of the loss runs through, each time in a part of its own."""
+    for number, start in enumerate(each):
         ledger.enter(TILES + number)
         yield start
     ledger.part = NO_PART

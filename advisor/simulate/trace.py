@@ -153,10 +153,16 @@ def _shapes(facts: Mapping[str, Any], config: TrainConfig, regime: Regime) -> It
         return
     known = [v for k, v in facts.items() if type(v) is int and k != "num_hidden_layers"]
     known += [config.lora_rank, 2 * config.lora_rank]
+    liger = regime.liger_tiles
     for batch, length in candidate_shapes(regime.longest, single=regime.single):
         symbols = Symbols(batch, length)
-        if not symbols.confuse(known) and regime_of(_shaped(config, symbols), facts) == regime:
-            yield symbols
+        found = regime_of(_shaped(config, symbols), facts)
+        # A trace of Liger's loss has tiles of its own.
+        if symbols.confuse(known) or replace(found, tiles=regime.tiles if liger else found.tiles) != regime:
+            continue
+        told = symbols.with_liger(regime.tiles, liger) if liger else symbols
+        if told and not told.confuse(known):
+            yield told
 
 
 def _shaped(config: TrainConfig, symbols: Symbols) -> TrainConfig:
@@ -179,7 +185,7 @@ def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event
     with (
         tempfile.TemporaryDirectory() as directory,
         simulated_libraries(card),
-        simulated_liger(card) if config.loss is Loss.LIGER else nullcontext(),
+        simulated_liger(card, tiled=plan.tiled) if config.loss is Loss.LIGER else nullcontext(),
         card,
         watch_adapters(card),
         watch_optimizer(card),
@@ -199,7 +205,7 @@ def _record(plan: _Plan, target: Target) -> tuple[Recorder, Session, tuple[Event
         name_gradients(card, session.model)
         watch_layers(session.model, card)
         watch_saving(session.model, card)
-        with watch_tiles(card) if plan.tiled else nullcontext():
+        with watch_tiles(card) if plan.tiled and not plan.symbols.liger else nullcontext():
             session.train()
             name_optimizer_states(card, session)
             session.save(Path(directory) / "saved", base_name="traced")
@@ -240,4 +246,5 @@ def _tape(
         phases=tuple(ledger.phases.items),
         events=events,
         managed=card.managed,
+        liger_tiles=plan.symbols.liger.most_tiles if plan.symbols.liger else 0,
     )

@@ -15,6 +15,7 @@ MAGIC = b"advtape"
 
 _COUNTS = ("layers", "traced_layers", "period", "template", "parameters", "trainable")
 _KEPT = ("kept_layers", "kept_template")  # only where some layers are checkpointed and others not
+_USUAL = len(Factor._fields) - 2  # what Liger's tapes alone have comes behind
 _MOST_LAYERS = 1 << 10
 _MOST_EVENTS = 1 << 24
 _LARGEST = 1 << 62  # above any count of bytes, operations or weights
@@ -63,6 +64,7 @@ def tape_to_bytes(tape: Tape) -> bytes:
         "versions": tape.versions,
         **{name: getattr(tape, name) for name in _COUNTS},
         "tiled": tape.tiled,
+        **({"liger_tiles": tape.liger_tiles} if tape.liger_tiles else {}),
         **{name: getattr(tape, name) for name in _KEPT if tape.kept_layers},
         **({"managed": _size_to_json(tape.managed)} if tape.managed != Size(0) else {}),
         "sizes": [_size_to_json(size) for size in tape.sizes],
@@ -96,6 +98,7 @@ def _tape(header: dict[str, Any], numbers: Sequence[int]) -> Tape:
         **{name: _whole(header[name]) for name in _COUNTS},
         **{name: _whole(header[name]) for name in _KEPT if name in header},
         tiled=_of(bool, header["tiled"]),
+        liger_tiles=_whole(header.get("liger_tiles", 0)),
         managed=_size(*header.get("managed", _size_to_json(Size(0)))),
         sizes=_sizes(header["sizes"]),
         kernels=tuple(Kernel(_of(str, k), _sizes(ops), _sizes(moved)) for k, ops, moved in header["kernels"]),
@@ -162,6 +165,8 @@ def _checked(tape: Tape) -> Tape:
     kept_agree = (
         0 <= tape.kept_layers <= tape.traced_layers and min(tape.template, tape.kept_template) >= NO_PART
     )
+    if tape.liger_tiles < 0:
+        raise ValueError("its loss is cut into less than one tile")
     if not (layers_agree and kept_agree) or (tape.layers - tape.traced_layers) % tape.period:
         raise ValueError("its layers do not agree")
     repeated = sum(event.part in tape.copies for event in tape.events)
@@ -171,7 +176,8 @@ def _checked(tape: Tape) -> Tape:
 
 
 def _size_to_json(size: Size) -> list[Any]:
-    return [size.scale, size.factors, size.per_layer, size.constant]
+    factors = [factor if any(factor[_USUAL:]) else factor[:_USUAL] for factor in size.factors]
+    return [size.scale, factors, size.per_layer, size.constant]
 
 
 def _sizes(values: list[Any]) -> tuple[Size, ...]:
@@ -180,7 +186,7 @@ def _sizes(values: list[Any]) -> tuple[Size, ...]:
 
 def _size(scale: int, factors: list[Any], per_layer: int, constant: str) -> Size:
     made = tuple(Factor(*map(_whole, factor)) for factor in factors)
-    if any(factor.multiple < 1 or factor.tile < 0 for factor in made):
+    if any(factor.multiple < 1 or min(factor.tile, factor.liger_tiles) < 0 for factor in made):
         raise ValueError("a size is rounded to nothing")
     return Size(_whole(scale), made, _whole(per_layer), _of(str, constant))
 

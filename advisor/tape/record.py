@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from advisor.errors import AdvisorError
 from advisor.tape.events import NO_PART, Event, repeated
 
-# Parts of a tape from here on are tiles of the chunked loss, parts below are decoder layers.
+# Parts of a tape from here on are tiles of the chunked loss or Liger's, parts below are decoder layers.
 TILES = 1 << 12
 TILE_TOKENS = 4096  # trl 1.16 `kernels/chunked_logprob.py`, TOKEN_CHUNK_SIZE
 TRACED_TILES = 3  # first, the one that is repeated, last
@@ -22,7 +22,9 @@ _MOST_TILES = 1 << 14  # 67 million tokens
 class Factor(NamedTuple):
     """`constant + batch*B + sequence*S + tokens*B*S`, rounded up to a multiple.
 
-    `tile`: not 0 where the factor is what the last of several tiles of that size holds of it.
+    `tile`: not 0 where the factor is what the last of several tiles of that size holds of it. `liger_tiles`: not 0
+    where Liger cuts it into at most so many tiles; the factor is then one of those, the last where `tile` is not 0.
+    `multiprocessors`: how often those of the card are added.
     """
 
     constant: int
@@ -31,18 +33,31 @@ class Factor(NamedTuple):
     tokens: int
     multiple: int
     tile: int = 0
+    liger_tiles: int = 0
+    multiprocessors: int = 0
 
-    def at(self, micro_batch: int, sequence_length: int) -> int:
-        """The factor's value at one shape."""
+    def at(self, micro_batch: int, sequence_length: int, multiprocessors: int = 0) -> int:
+        """The factor's value at one shape.
+
+        Raises: ValueError where it hangs on the card, and no multiprocessors are given.
+        """
         value = (
             self.constant
             + self.batch * micro_batch
             + self.sequence * sequence_length
             + self.tokens * micro_batch * sequence_length
         )
-        if self.tile:
-            value = (value - 1) % self.tile + 1
+        if self.multiprocessors:
+            if not multiprocessors:
+                raise ValueError("the size hangs on the card's multiprocessors")
+            value += self.multiprocessors * multiprocessors
+        if self.tile or self.liger_tiles:
+            value = self._tile_of(value)
         return -(-value // self.multiple) * self.multiple
+
+    def _tile_of(self, value: int) -> int:
+        tile = liger_tile(value, self.liger_tiles) if self.liger_tiles else self.tile
+        return (value - 1) % tile + 1 if self.tile else tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +69,16 @@ class Size:
     per_layer: int = 0  # added for each layer beyond the traced ones
     constant: str = ""  # the name of a size that the card decides, such as cublas_workspace
 
-    def at(self, micro_batch: int, sequence_length: int, further_layers: int) -> int:
-        """The value at one shape, for a model of `further_layers` more than were traced."""
+    def at(
+        self, micro_batch: int, sequence_length: int, further_layers: int, multiprocessors: int = 0
+    ) -> int:
+        """The value at one shape, for a model of `further_layers` more than were traced.
+
+        Raises: ValueError where it hangs on the card's multiprocessors, and none are given.
+        """
         value = self.scale
         for factor in self.factors:
-            value *= factor.at(micro_batch, sequence_length)
+            value *= factor.at(micro_batch, sequence_length, multiprocessors)
         return value + self.per_layer * further_layers
 
 
@@ -107,6 +127,7 @@ class Tape:
     kept_template: int = NO_PART  # the part that is repeated for more of those
     further_kept: int = 0  # parts that repeat it; no file says so, for it is not the same for every config
     managed: Size = Size(0)  # what a paged optimizer keeps in memory that card and host share
+    liger_tiles: int = 0  # the most tiles that Liger cuts the loss into; 0 where the loss is not Liger's
 
     def split_at(self, checkpointed_layers: int | None) -> "Tape":
         """The tape for so many checkpointed layers, of those that it answers for."""
@@ -140,12 +161,24 @@ class Tape:
 
     def further_tiles(self, micro_batch: int, sequence_length: int) -> int:
         """Tiles of the loss at one shape that were not traced but repeat the middle one."""
-        return loss_tiles(micro_batch, sequence_length) - TRACED_TILES if self.tiled else 0
+        return loss_tiles(micro_batch, sequence_length, self.liger_tiles) - TRACED_TILES if self.tiled else 0
 
 
-def loss_tiles(micro_batch: int, sequence_length: int) -> int:
-    """How many tiles the chunked loss cuts the tokens that have a next token into."""
+def loss_tiles(micro_batch: int, sequence_length: int, liger_tiles: int = 0) -> int:
+    """How many tiles the chunked loss cuts the tokens that have a next token into.
+
+    `liger_tiles`: not 0 for Liger's loss, which cuts all tokens, into at most so many.
+    """
+    if liger_tiles:
+        tokens = micro_batch * sequence_length
+        return -(-tokens // liger_tile(tokens, liger_tiles))
     return -(-micro_batch * (sequence_length - 1) // TILE_TOKENS)
+
+
+def liger_tile(tokens: int, most_tiles: int) -> int:
+    """Tokens in a tile of Liger's loss, a power of two. Source: liger-kernel 0.8.5, ops/fused_linear_cross_entropy.py."""
+    least = -(-tokens // most_tiles)
+    return max(1, min(1 << (least - 1).bit_length(), tokens))
 
 
 def unroll(tape: Tape, further_tiles: int = 0) -> list[Event]:

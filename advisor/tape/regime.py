@@ -34,8 +34,8 @@ EDGE_PARTS = 4
 class Regime:
     """One class of shapes.
 
-    `single`: batch 1, where views replace copies. `tiles`: of the chunked loss; from `TRACED_TILES` on they
-    repeat. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
+    `single`: batch 1, where views replace copies. `tiles`: of the chunked loss or Liger's; from `TRACED_TILES` on they
+    repeat. `liger_tiles`: the most that Liger cuts the model's loss into; 0 where the loss is not Liger's. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
     the one shape that the regime holds, where kernel choice depends on every token; else (0, 0). `split`: layers with
     and without checkpointing, where only some have it, each at most as many as are traced; else (0, 0).
     """
@@ -45,10 +45,11 @@ class Regime:
     window: int = 0
     exact: tuple[int, int] = (0, 0)
     split: tuple[int, int] = (0, 0)
+    liger_tiles: int = 0
 
     def longest(self, batch: int) -> int:
         """A sequence length, for a batch of that many, from which down to look for one to trace with."""
-        if self.tiles:
+        if self.tiles and not self.liger_tiles:  # a trace of Liger's loss takes tiles of its own
             return int((self.tiles - 0.3) * TILE_TOKENS) // batch + 1
         return max(_TRACED_TOKENS // batch + 1, self.window * 21 // 20)
 
@@ -89,18 +90,27 @@ def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Re
     """The regime of the config's shape; `facts` (the model's config.json) tell of local attention."""
     batch, length = config.micro_batch, config.sequence_length
     single = batch == 1
-    tiles = min(loss_tiles(batch, length), TRACED_TILES) if config.loss is Loss.CHUNKED else 0
+    chunked, liger = config.loss is Loss.CHUNKED, liger_tiles(config, facts or {})
+    tiles = min(loss_tiles(batch, length, liger), TRACED_TILES) if chunked or liger else 0
     window = _window(facts or {})
     window = window if 0 < window <= length else 0
     quantised = config.precision in (Precision.NF4, Precision.NF4_SINGLE)
     fused = quantised and batch * length <= _FUSED_TOKENS
     # Few tiles and a wide window leave no room for a length and a batch that can be told apart.
     split = _split(config, facts or {})
-    cramped = 0 < tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
-    # Liger's tiles are powers of two, and how many there are hangs on the batch, the vocabulary and the width.
-    if fused or cramped or length < _SHORT or config.loss is Loss.LIGER:
+    cramped = chunked and tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
+    untold = config.loss is Loss.LIGER and not liger
+    if fused or cramped or untold or length < _SHORT:
         return Regime(single, exact=(batch, length), split=split)
-    return Regime(single, tiles, window, split=split)
+    return Regime(single, tiles, window, split=split, liger_tiles=liger)
+
+
+def liger_tiles(config: TrainConfig, facts: Mapping[str, Any]) -> int:
+    """The most tiles that Liger cuts the model's loss into; 0 where that is not known, or the loss is another."""
+    vocab, width = (facts.get(name) for name in ("vocab_size", "hidden_size"))
+    if config.loss is not Loss.LIGER or facts.get("model_type") not in liger_model_types():
+        return 0
+    return -(-vocab // width) if type(vocab) is type(width) is int and vocab > 0 < width else 0
 
 
 def _window(facts: Mapping[str, Any]) -> int:
@@ -126,8 +136,17 @@ def layers_are_alike(facts: Mapping[str, Any]) -> bool:
     return not varied and facts.get("model_type") in alike_model_types()
 
 
-@cache
 def alike_model_types() -> tuple[str, ...]:
     """Architectures whose decoder layers are all of one kind."""
+    return _model_types("alike_layers")
+
+
+def liger_model_types() -> tuple[str, ...]:
+    """Architectures whose tapes with Liger's kernels have symbols for what Liger reckons itself."""
+    return _model_types("liger_symbols")
+
+
+@cache
+def _model_types(table: str) -> tuple[str, ...]:
     text = files("advisor.tape").joinpath("families.toml").read_text(encoding="utf-8")
-    return tuple(tomllib.loads(text)["alike_layers"]["model_types"])
+    return tuple(tomllib.loads(text)[table]["model_types"])
