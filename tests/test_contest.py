@@ -30,7 +30,7 @@ OPTIONS = PlanOptions(goal=Goal.FASTEST, evaluates=False)
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_liger():
-    """Its tapes are not shipped, and a contest would trace dozens."""
+    """Few of its tapes ship, and a contest would trace many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lanes, "liger_trains", lambda *_: False)
         yield

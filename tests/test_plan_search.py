@@ -53,7 +53,7 @@ def everything(search, ways):
 @pytest.mark.parametrize(("gpu", "model"), ASKED)
 def test_nothing_that_fits_scores_more(estimator, gpu, model, goal):
     """But for what the goal's indifference gives up for memory. Replaying everything is the judge."""
-    options = replace(OPTIONS, goal=goal, loss=Loss.CHUNKED)  # tapes of Liger are not shipped
+    options = replace(OPTIONS, goal=goal, loss=Loss.CHUNKED)  # of Liger fewer tapes ship than it asks for
     found, _ = best(estimator, gpu, model, options)
     everyone = list(everything(*search_for(estimator, gpu, model, options)))
     mine = score(goal, found.config, found.tokens_per_second, found.needed_bytes)
