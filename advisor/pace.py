@@ -11,14 +11,17 @@ from importlib.resources import files
 from statistics import median
 from typing import Any
 
+from scipy.optimize import nnls
+
 from advisor.profiles.folders import known_folders
 from advisor.profiles.probe import Probe, ProbedKernel, read_probes
 from advisor.records import GpuSpec
-from advisor.replay.clock import CardPace, HostPace
+from advisor.replay.clock import AttentionPace, CardPace, HostPace
 
 _LARGE_PRODUCT = 1 << 37  # operations: enough to keep any card busy
 _LARGE_COPY_BYTES = 1 << 28
 _LARGE_TRANSFER_BYTES = 1 << 26
+_TERA, _GIGA = 1e-12, 1e-9  # so that the numbers of a fit are of one size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,7 @@ def _moving(memory: float) -> dict[str, Any]:
         "memory": memory * sustained["elementwise"],
         **{
             name: memory * sustained[name]
-            for name in ("cached", "copy", "copy_cached", "dequantise", "quantise")
+            for name in ("cached", "triton", "copy", "copy_cached", "dequantise", "quantise")
         },
     }
 
@@ -153,23 +156,26 @@ def _from_probe(sheet: CardPace, probe: Probe) -> CardPace:
     )
 
 
-def _attention(probe: Probe) -> dict[str, tuple[float, float]]:
-    """Of each kernel, direction and head size that was probed at two sizes: operations a second, seconds beside."""
+def _attention(probe: Probe) -> dict[str, AttentionPace]:
+    """Of each kernel, direction and head size that was probed at several sizes."""
     seen: dict[str, list[ProbedKernel]] = {}
     for kernel in probe.kernels:
-        if kernel.name.startswith("attention.") and kernel.seconds and kernel.sizes.get("mask") == "causal":
+        if (
+            kernel.name.startswith("attention.")
+            and kernel.median_seconds
+            and kernel.sizes.get("mask") == "causal"
+        ):
             dtype = ".fp32" if kernel.sizes["dtype"] == "fp32" else ""
             seen.setdefault(f"{kernel.name}.{kernel.sizes['head_size']}{dtype}", []).append(kernel)
-    lines = {name: _line(kernels) for name, kernels in seen.items()}
-    return {name: line for name, line in lines.items() if line is not None}
+    return {name: _fitted(kernels) for name, kernels in seen.items() if len({k.flops for k in kernels}) > 1}
 
 
-def _line(kernels: list[ProbedKernel]) -> tuple[float, float] | None:
-    """The rate and the seconds beside it that the smallest and the largest shape give."""
-    ranked = sorted(kernels, key=lambda k: k.flops)
-    low, high = ranked[0], ranked[-1]
-    first, second = low.median_seconds or 0.0, high.median_seconds or 0.0
-    if high.flops <= low.flops or second <= first:
-        return None
-    rate = (high.flops - low.flops) / (second - first)
-    return rate, max(0.0, first - low.flops / rate)
+def _fitted(kernels: list[ProbedKernel]) -> AttentionPace:
+    """The parts, none below zero, that tell the probed seconds best."""
+    seconds = [kernel.median_seconds or 0.0 for kernel in kernels]
+    parts = [
+        [1 / taken, kernel.flops * _TERA / taken, kernel.bytes * _GIGA / taken]
+        for kernel, taken in zip(kernels, seconds, strict=True)
+    ]
+    launch, operation, byte = map(float, nnls(parts, [1.0] * len(parts))[0])
+    return AttentionPace(launch, operation * _TERA, byte * _GIGA)

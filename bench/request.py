@@ -5,7 +5,7 @@ from typing import Any
 
 from advisor.records import ModelSpec, TrainConfig, config_from_json
 
-BENCHMARK_VERSION = 2  # the way of measuring; profiles/README.md has its history
+BENCHMARK_VERSION = 3  # the way of measuring; profiles/README.md has its history
 STEPS = 4  # optimizer steps of a measurement
 MOST_STEPS = 12  # where steps are short, and a host's bad moment would count
 WARMUP_STEPS = 1  # of these, so many from the first are not timed

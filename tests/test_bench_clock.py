@@ -73,4 +73,4 @@ def test_the_report_says_how_far_off_and_how_often_in_range() -> None:
     assert published["in_range"] == 1.0
     assert made["scores"][0]["in_range"] == pytest.approx(17 / 18)
     assert all(each["correlation"] == pytest.approx(1.0) for each in made["rank_correlation"][1:])
-    assert "| 18 | published T4 rows" in markdown(made)
+    assert "| 18 | published rows, card known from its data sheet alone (" in markdown(made)

@@ -15,6 +15,19 @@ from advisor.replay.work import BACKWARD, FORWARD, OPTIMIZER, Sized
 _PRODUCTS = ("matmul", "attention")
 
 
+@dataclass(frozen=True, slots=True)
+class AttentionPace:
+    """What a launch of one attention kernel takes: a part of its own, one by its operations and one by what it moves."""
+
+    launch: float  # seconds
+    operation: float  # seconds for one
+    byte: float  # seconds for one
+
+    def seconds(self, operations: int, moved_bytes: int) -> float:
+        """Of one launch."""
+        return self.launch + self.operation * operations + self.byte * moved_bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardPace:
     """How fast a card runs kernels, in units a second; `floor_seconds` is what the smallest one takes."""
@@ -25,15 +38,14 @@ class CardPace:
     memory: float  # bytes, of elementwise kernels; as those below, read and written
     cached: float  # bytes, where what a kernel moves fits into the L2 cache
     cache_bytes: int
+    triton: float  # bytes, of Liger's kernels
     copy: float  # bytes, of copies, most of which change the dtype
     copy_cached: float
     host_bus: float  # bytes between the card and pinned memory of the host
     dequantise: float  # bytes
     quantise: float  # bytes
     optimizer_8bit: float  # bytes
-    attention: Mapping[
-        str, tuple[float, float]
-    ]  # kind: operations a second, and seconds of each launch beside
+    attention: Mapping[str, "AttentionPace"]  # by kind
     attention_share: float  # of the matmul rate, for kinds that are not listed
     floor_seconds: float
     gap_seconds: float  # between one kernel and the next
@@ -124,8 +136,7 @@ def kernel_seconds(kernel: Sized, card: CardPace) -> float:
     kind, moved = kernel.kind, kernel.moved_bytes
     if kind.startswith("attention"):
         if kind in card.attention:
-            rate, beside = card.attention[kind]
-            return beside + kernel.operations / rate
+            return card.attention[kind].seconds(kernel.operations, moved)
         rate = (card.matmul_fp32 if kind.endswith("fp32") else card.matmul) * card.attention_share
         return card.floor_seconds + kernel.operations / rate + moved / card.memory
     if kind.startswith("matmul"):
@@ -136,6 +147,7 @@ def kernel_seconds(kernel: Sized, card: CardPace) -> float:
 
 def _moving(kind: str, moved_bytes: int, card: CardPace) -> float:
     special = {
+        "triton": card.triton,
         "host": card.host_bus,
         "dequantise": card.dequantise,
         "quantise": card.quantise,

@@ -75,6 +75,7 @@ def _concerned(claim: dict[str, Any], row: Compared) -> bool:
         and claim["figure"] in row.figures
         and precision in claim.get("precisions", [precision])
         and precision not in claim.get("but", [])
+        and row.outliers is claim.get("outliers", row.outliers)
     )
 
 

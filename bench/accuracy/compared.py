@@ -46,6 +46,7 @@ class Compared:
     largest_block_bytes: int = 0  # that a step gives back: what residuals of reserved are counted in
     needed_bytes: dict[str, int] = field(default_factory=dict)  # reserved, at each risk of `RISKS`
     repeats: str = ""  # the id of the row of the same config that counts instead
+    outliers: bool = False  # LLM.int8 met outlier columns, which predictions take to be none
 
     @property
     def name(self) -> str:

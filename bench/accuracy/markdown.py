@@ -48,7 +48,13 @@ def markdown(accuracy: Accuracy) -> str:
 def _first(rows: Sequence[Compared]) -> str:
     int8 = [row for row in rows if row.config.precision.value == "int8"]
     rest = [row for row in rows if row.config.precision.value != "int8"]
-    lines = [*summaries("all but int8", rest), *summaries("int8", int8)]
+    lines = [
+        *summaries("all but int8", rest),
+        *summaries("int8", [row for row in int8 if not row.outliers]),
+        *summaries(
+            "int8 with outlier columns, which predictions take to be none", [r for r in int8 if r.outliers]
+        ),
+    ]
     return _table(("rows", *_FIGURES), [(f"{s.count} {s.group}", *_cells(s)) for s in lines])
 
 

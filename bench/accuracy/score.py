@@ -9,12 +9,13 @@ from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError
 from advisor.estimate import COARSE, FINE, Estimator
 from advisor.profiles.record import Measurement, Outcome
-from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec
+from advisor.records import ByteInterval, Estimate, GpuSpec, ModelSpec, Precision
 from advisor.residuals.table import MEMORY, shipped
 from bench.accuracy.caps import cap_figures
 from bench.accuracy.compared import OWN, Accuracy, Compared, Figure, LeftOut, Verdict
 from bench.accuracy.ranges import with_ranges
 
+_WITH_OUTLIERS = (1, 2)  # ways of measuring whose random weights gave outlier columns (profiles/README.md)
 _RAN = (Outcome.OK, Outcome.OOM)  # what a prediction can be wrong about
 
 
@@ -103,6 +104,7 @@ def _compared(one: Scored, estimator: Estimator) -> Compared:
             if phases.get(name) and peaks.peak_allocated_bytes
         },
         largest_block_bytes=estimator.largest_block_bytes(model, row.config, gpu),
+        outliers=row.config.precision is Precision.INT8 and row.benchmark_version in _WITH_OUTLIERS,
     )
 
 

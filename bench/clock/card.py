@@ -11,7 +11,7 @@ from advisor.replay.clock import CardPace, kernel_seconds
 from advisor.replay.work import OPTIMIZER
 from bench.clock.timed import TimedRow
 
-RATES = ("matmul", "memory", "cached", "copy", "copy_cached", "dequantise", "quantise")
+RATES = ("matmul", "memory", "cached", "triton", "copy", "copy_cached", "dequantise", "quantise")
 ALL = "all kernels"
 _SCALE = 0.01  # errors beyond 1 % of the step count linearly
 _PRIOR = 0.003

@@ -15,9 +15,9 @@ from advisor.plan.search import Clock
 from advisor.profiles.record import Measurement, Outcome
 from advisor.records import TrainConfig
 from bench.contest.grid import search_under, shortened
-from bench.request import BENCHMARK_VERSION
 
 GOALS = (Goal.FASTEST, Goal.QUALITY)
+_TIMED_ALIKE = (2, 3)  # ways of measuring (profiles/README.md) that time a step alike
 _LEAST_ROWS = 10  # that ran: fewer are no contest, only rows that happen to have a cap
 
 
@@ -76,7 +76,7 @@ def fields_of(rows: Iterable[Measurement]) -> list[Field]:
     """Every contest among the rows: at least ten that ran, alike in all that a contest holds."""
     alike: dict[tuple[str, str, str, int, int, int], list[Measurement]] = defaultdict(list)
     for row in rows:
-        if row.cap_bytes is None or row.shared or row.benchmark_version != BENCHMARK_VERSION:
+        if row.cap_bytes is None or row.shared or row.benchmark_version not in _TIMED_ALIKE:
             continue
         config = row.config
         place = (row.card, row.environment, row.model)
