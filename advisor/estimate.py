@@ -9,7 +9,7 @@ from advisor.records import ByteInterval, Estimate, GpuSpec, Interval, ModelSpec
 from advisor.replay.allocated import largest_block_bytes, least_peak_bytes
 from advisor.replay.anatomy import Moment, Share, shares_at_peak, timeline
 from advisor.replay.brief import brief
-from advisor.replay.clock import HostPace, step_time
+from advisor.replay.clock import HostPace, StepCost
 from advisor.replay.driver import Driver, driver_of
 from advisor.replay.evaluation import with_evaluation
 from advisor.replay.memory import (
@@ -203,13 +203,11 @@ class Estimator:
 
         Raises: AdvisorError where the step can't be traced.
         """
-        sized = self.sized_kernels(model, config, gpu)
         pace = self.pace(gpu)
+        cost = StepCost.of(self.sized_kernels(model, config, gpu), pace.card)
 
         def seconds(host: HostPace) -> float:
-            return step_time(
-                sized,
-                pace.card,
+            return cost.time(
                 host,
                 accumulation_steps=config.accumulation_steps,
                 checkpointing=config.checkpointing.value,

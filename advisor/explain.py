@@ -73,15 +73,22 @@ class Explanation:
         return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
 
-def explain(
-    model: ModelSpec, config: TrainConfig, gpu: GpuSpec | None, estimator: Estimator, *, stretches: int = 72
+def explain(  # noqa: PLR0913 - two have a default
+    model: ModelSpec,
+    config: TrainConfig,
+    gpu: GpuSpec | None,
+    estimator: Estimator,
+    *,
+    stretches: int = 72,
+    levers_too: bool = True,
 ) -> Explanation:
-    """The config taken apart; changes that need a tape which is not there are traced.
+    """The config taken apart; changes that need a tape which is not there are traced, unless no levers are wanted.
 
     Raises: AdvisorError where the config itself can't be traced.
     """
     liger = gpu is not None and liger_trains(model, gpu)
     asked = [change for change in changes(config) if liger or change[1].loss is not Loss.LIGER]
+    asked = asked if levers_too else []
     estimator.prepare(model, [config, *(changed for _, changed, _ in asked)], gpu)
     here = estimator.outcome(model, config, gpu)
     levers, failed = [], []

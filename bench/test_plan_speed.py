@@ -11,7 +11,7 @@ from advisor.estimate import Estimator
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions, lanes
 from advisor.plan.planner import find_best, make_plan, open_search
-from advisor.records import Precision
+from advisor.records import Checkpointing, Loss, Precision, TrainConfig
 from advisor.tape.store import TapeStore
 
 MODEL = find_model("8B")[0]
@@ -69,3 +69,20 @@ def test_all_cards(benchmark: BenchmarkFixture) -> None:
         return sum(one.found is not None for one in on_cards(MODEL, _cards("all"), options, _cold()))
 
     assert benchmark.pedantic(answer, rounds=1) > 10  # type: ignore[no-untyped-call]
+
+
+def test_the_seconds_of_a_step(benchmark: BenchmarkFixture) -> None:
+    """What the search asks of the clock for each config that it weighs."""
+    gpu, estimator = find_gpu("h100-80gb-sxm")[0], _cold()
+    config = TrainConfig(
+        precision=Precision.NF4,
+        checkpointing=Checkpointing.NON_REENTRANT,
+        loss=Loss.CHUNKED,
+        micro_batch=8,
+        accumulation_steps=2,
+    )
+    estimator.step_seconds(MODEL, config, gpu)  # its tape is read once
+
+    told = benchmark(estimator.step_seconds, MODEL, config, gpu)
+
+    assert told.low < told.value < told.high

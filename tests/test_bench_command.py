@@ -28,9 +28,11 @@ schema = 1
 about = "four batches"
 [[rows]]
 models = ["llama-3.2-1b"]
+precision = "nf4"
+loss = "chunked"
+accumulation_steps = 2
 micro_batch = [1, 2, 3, 4]
-sequence_length = 512
-"""
+"""  # what is predicted has tapes that ship
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ LLAMA_8B = KEPT["h100-llama-3.1-8b-nf4.json.xz"]
 @pytest.fixture(scope="module")
 def run(kept_tapes):
     """The simulated run of the 8B QLoRA step, traced now."""
-    store = TapeStore(cache_folder=kept_tapes, shipped_folder=kept_tapes)
+    store = TapeStore(shipped_folder=kept_tapes / "none")
     try:
         return simulated_run(LLAMA_8B.row, LLAMA_8B.card, LLAMA_8B.steps, store)
     finally:
@@ -70,7 +70,7 @@ def test_a_history_is_kept_cut_and_listed(compared, run, tmp_path, kept_tapes):
     more = [*LLAMA_8B.happenings, Happening(ALLOC, 77_777, 1 << 40)]
     source = tmp_path / "longer.json.xz"
     source.write_bytes(packed(more))
-    store = TapeStore(cache_folder=kept_tapes, shipped_folder=kept_tapes)
+    store = TapeStore(shipped_folder=kept_tapes / "none")
 
     keep(Taken(path=source, card=LLAMA_8B.card, row=LLAMA_8B.row, name="cut", steps=2), tmp_path, store)
 

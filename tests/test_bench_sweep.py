@@ -163,19 +163,21 @@ def test_what_is_like_a_measured_row_comes_last():
     assert [far.key, near.key] == ordered_key(ordered)
 
 
-def test_a_request_that_can_not_fit_is_known_before(kept_tapes):
+def test_a_request_that_can_not_fit_is_known_before(estimator):
     """By the simulator, with the peak that it predicts."""
-    from advisor.estimate import Estimator
-    from advisor.tape.store import TapeStore
-
-    store = TapeStore(cache_folder=kept_tapes)
     card = find_gpu("rtx-4090")[0]
     asked = [
-        request("8B", precision="nf4", checkpointing="non-reentrant", loss="chunked", micro_batch=size)
+        request(
+            "8B",
+            precision="nf4",
+            checkpointing="non-reentrant",
+            loss="chunked",
+            micro_batch=size,
+            accumulation_steps=2,
+        )
         for size in (1, 64)
     ]
-    small, large = expectations(asked, card, Estimator(store))
-    store.close()
+    small, large = expectations(asked, card, estimator)
 
     assert small.fits
     assert not large.fits

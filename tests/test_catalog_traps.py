@@ -1,11 +1,9 @@
 """Each rule about cards acts on an example and not on another; each has a source, a date and known conditions."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from cli_parts import advisor
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
@@ -145,11 +143,10 @@ def test_a_precision_that_fails_is_no_way_to_train():
 
 def test_plans_and_estimates_tell_them():
     """As text for people, with sources for programs."""
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    advisor = [sys.executable, "-m", "advisor.cli"]
 
     def said(*words, given=""):
-        run = subprocess.run([*advisor, *words], input=given, capture_output=True, text=True, check=True, env=environment)  # fmt: skip
+        run = advisor(*words, stdin=given)
+        assert 0 == run.returncode, run.stderr
         return run.stdout
 
     asked = ("plan", "--gpu", "16GB", "--model", "8B")

@@ -3,16 +3,13 @@
 from dataclasses import replace
 from functools import partial
 
-import pytest
 from interop_parts import TINY
 
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import model_from_config
 from advisor.check import Verdict, _Search, _singles, check, traceable
-from advisor.estimate import Estimator
 from advisor.interop.settings import can_be_set, settings_between
 from advisor.records import Loss, config_from_json
-from advisor.tape.store import TapeStore
 
 CARD, OLD = find_gpu("rtx-4090")[0], find_gpu("t4")[0]
 MODEL = model_from_config(TINY, "tiny")[0]
@@ -22,14 +19,6 @@ FEW = {
     "precision": "nf4",
 }  # levers, so traces
 CONFIG = config_from_json(FEW | {"micro_batch": 4, "accumulation_steps": 2, "sequence_length": 512})
-
-
-@pytest.fixture(scope="module")
-def estimator(kept_tapes):
-    """One for all tests here."""
-    store = TapeStore(cache_folder=kept_tapes)
-    yield Estimator(store)
-    store.close()
 
 
 def needs(config, estimator, gpu=CARD):

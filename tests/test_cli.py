@@ -1,4 +1,4 @@
-"""The command line as its user meets it: real processes, their output, and their exit codes."""
+"""The command line as its user meets it: what it prints and its exit codes; most of it in real processes."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from cli_parts import advisor as within
 
 from advisor.demo import MODEL_FOLDER
 
@@ -58,7 +59,7 @@ def test_a_plan_from_shipped_tapes_imports_no_torch():
 
 def test_json_is_one_versioned_document():
     """For scripts: everything that the terminal shows, with a schema."""
-    run = advisor("plan", "--gpu", "rtx-4090", "--model", "3B", "--json")
+    run = advisor("plan", "--gpu", "16GB", "--model", "8B", "--json")
     document = json.loads(run.stdout)
 
     assert 1 == document["schema"]
@@ -71,7 +72,7 @@ def test_json_is_one_versioned_document():
 def test_a_saved_plan_is_never_overwritten(tmp_path):
     """Unless the user says so."""
     file = tmp_path / "plan.json"
-    words = ("plan", "--gpu", "16GB", "--model", "1B", "-o", str(file))
+    words = ("plan", "--gpu", "16GB", "--model", "8B", "-o", str(file))
 
     assert 0 == advisor(*words).returncode
     before = file.read_bytes()
@@ -104,7 +105,7 @@ def test_a_saved_plan_is_never_overwritten(tmp_path):
 )
 def test_bad_input_is_one_clear_message(words, code, said):
     """What, why, fix; the documented exit code; never a traceback."""
-    run = advisor(*words)
+    run = within(*words)
 
     assert code == run.returncode
     assert all(word in run.stderr for word in said), run.stderr
@@ -118,7 +119,7 @@ def test_a_config_with_a_missing_field_is_named(tmp_path, missing):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({k: v for k, v in TINY.items() if k != missing}))
 
-    run = advisor("plan", "--gpu", "16GB", "--model", str(path))
+    run = within("plan", "--gpu", "16GB", "--model", str(path))
 
     assert 2 == run.returncode
     assert missing in run.stderr
@@ -130,7 +131,7 @@ def test_an_architecture_that_can_not_be_traced_says_why(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**TINY, "model_type": "vit"}))
 
-    run = advisor("plan", "--gpu", "16GB", "--model", str(path))
+    run = advisor("plan", "--gpu", "16GB", "--model", str(path), "--micro-batch", "2", "--precision", "nf4")
 
     assert run.returncode in (1, 2)
     assert "vit" in run.stderr
@@ -141,7 +142,18 @@ def test_a_new_config_is_traced_once_and_kept(tmp_path):
     """The second question about it needs no trace."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps(TINY))
-    words = ("plan", "--gpu", "rtx-4090", "--model", str(path), "--json")
+    words = (
+        "plan",
+        "--gpu",
+        "rtx-4090",
+        "--model",
+        str(path),
+        "--micro-batch",
+        "2",
+        "--precision",
+        "nf4",
+        "--json",
+    )
 
     first, second = advisor(*words), advisor(*words)
 
@@ -181,13 +193,13 @@ def test_estimate_answers_in_order_and_goes_on_after_a_bad_row():
 
 def test_show_lists_the_catalog():
     """Every card and model, by the names that other commands take."""
-    gpus = json.loads(advisor("show", "gpus", "--json").stdout)["gpus"]
-    models = json.loads(advisor("show", "models", "--json").stdout)["models"]
+    gpus = json.loads(within("show", "gpus", "--json").stdout)["gpus"]
+    models = json.loads(within("show", "models", "--json").stdout)["models"]
 
     assert len(gpus) >= 45
     assert len(models) >= 25
-    assert "t4" in advisor("show", "gpus").stdout
-    assert "llama-3.1-8b" in advisor("show", "models").stdout
+    assert "t4" in within("show", "gpus").stdout
+    assert "llama-3.1-8b" in within("show", "models").stdout
 
 
 def test_interrupted_while_tracing_leaves_nothing_half_written(tmp_path):
@@ -213,7 +225,7 @@ def test_interrupted_while_tracing_leaves_nothing_half_written(tmp_path):
 
 def test_a_full_disk_is_one_clear_message(tmp_path):
     """A plan that can't be written: exit code 3, and the old files stay."""
-    run = advisor("plan", "--gpu", "16GB", "--model", "1B", "-o", "/dev/full/plan.json")
+    run = advisor("plan", "--gpu", "16GB", "--model", "8B", "-o", "/dev/full/plan.json")
 
     assert 3 == run.returncode
     assert "Can't write" in run.stderr

@@ -10,13 +10,13 @@ from profile_parts import measured
 from advisor.catalog.gpus import find_gpu, usable_bytes
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError
-from advisor.estimate import Estimator
 from advisor.plan import lanes
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions
 from advisor.profiles.record import Outcome
-from advisor.tape.store import TapeStore
+from advisor.records import Precision
 from advisor.units import GIB
+from bench.contest import grid
 from bench.contest.__main__ import cap_bytes, rows_of
 from bench.contest.grid import make_contest
 from bench.contest.judge import fields_of, judged
@@ -29,17 +29,14 @@ OPTIONS = PlanOptions(goal=Goal.FASTEST, evaluates=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_liger():
-    """Few of its tapes ship, and a contest would trace many."""
+def _few_traces():
+    """Steps of one micro-batch are not shipped: a whole contest would trace dozens, this one some twelve."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lanes, "liger_trains", lambda *_: False)
+        patch.setattr(grid, "_PRECISIONS", (Precision.BF16, Precision.NF4))
+        patch.setattr(grid, "_OPTIMIZERS", ("adamw_8bit",))
+        patch.setattr(grid, "_BASES", 1)
         yield
-
-
-@pytest.fixture(scope="module")
-def estimator():
-    """Steps of one micro-batch are not shipped: they are traced here."""
-    return Estimator(TapeStore())
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """`advisor data` and `advisor plan --data`: what people read and what programs read."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
+from cli_parts import advisor
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
@@ -14,11 +12,9 @@ from advisor.data_facts.batches import longest_batches
 from advisor.data_facts.plan import length_for, lengths_for, with_data
 from advisor.data_facts.report import describe
 from advisor.demo import MODEL_FOLDER
-from advisor.estimate import Estimator
 from advisor.plan.lanes import DEMO_OPTIONS
 from advisor.plan.planner import make_plan
 from advisor.step.data import packed_blocks
-from advisor.tape.store import TapeStore
 from advisor.train.rows import read_rows
 from advisor.train.tokens import encoded
 
@@ -35,9 +31,7 @@ def file(tmp_path):
 
 def said(*words):
     """Exit code and output of `advisor data`."""
-    command = [sys.executable, "-m", "advisor.cli", "data", *map(str, words)]
-    environment = {**os.environ, "COLUMNS": "110", "NO_COLOR": "1"}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    run = advisor("data", *words)
     return run.returncode, run.stdout, run.stderr
 
 
@@ -72,14 +66,6 @@ def test_a_bad_file_is_told_by_its_line(tmp_path):
 
     assert (2, "") == (code, out)
     assert "line 2" in err
-
-
-@pytest.fixture(scope="module")
-def estimator(kept_tapes):
-    """One for all tests here."""
-    store = TapeStore(cache_folder=kept_tapes)
-    yield Estimator(store)
-    store.close()
 
 
 def test_the_data_decides_a_plan_and_its_epoch_is_that_of_a_run(file, estimator):

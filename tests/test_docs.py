@@ -1,16 +1,21 @@
 """What the documents show is what the program says. `python tests/test_docs.py` writes it anew."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from advisor.cli import app
 from advisor.tape.store import default_shipped_folder
 
 ROOT = Path(__file__).parent.parent
+TERMINAL = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
 COMMANDS = (
     "plan",
     "method",
@@ -35,16 +40,28 @@ COMMANDS = (
 
 def said(*words: str) -> str:
     """What `advisor …` prints on a terminal of 100 columns, indented as Markdown code."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = {**os.environ, **TERMINAL}
     command = [sys.executable, "-m", "advisor.cli", *words]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
-    text = run.stdout.replace("python -m advisor.cli", "advisor")
+    return as_code(run.stdout.replace("python -m advisor.cli", "advisor"))
+
+
+def as_code(text: str) -> str:
+    """Indented as Markdown wants code."""
     return "".join(f"    {line.rstrip()}".rstrip() + "\n" for line in text.splitlines())
+
+
+def help_of(name: str) -> str:
+    """A command's help, as `said` gives it, without a process for each."""
+    shown = io.StringIO()
+    with mock.patch.dict(os.environ, TERMINAL), redirect_stdout(shown), suppress(SystemExit):
+        app([name, "--help"], prog_name="advisor")
+    return as_code(shown.getvalue())
 
 
 def help_pages() -> str:
     """Each command's help."""
-    pages = [f"## `advisor {name}`\n\n{said(name, '--help')}" for name in COMMANDS]
+    pages = [f"## `advisor {name}`\n\n{help_of(name)}" for name in COMMANDS]
     return "\n" + "\n".join(pages) + "\n"
 
 
@@ -79,9 +96,7 @@ def test_every_command_is_documented_and_shows_examples():
 
     for name in COMMANDS:
         assert f"## `advisor {name}`" in documented
-        assert (
-            f"advisor {name}" in said(name, "--help").splitlines()[-1] + said(name, "--help").splitlines()[-2]
-        )
+        assert f"advisor {name}" in "".join(help_of(name).splitlines()[-2:])
 
 
 def test_the_changelog_counts_right():

@@ -8,15 +8,14 @@ import sys
 from itertools import product
 
 import pytest
+from cli_parts import advisor
 
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError
-from advisor.estimate import Estimator
 from advisor.method.decide import checked, decide
 from advisor.method.fits import as_answers, fits
 from advisor.method.rules import methods, questions, rules, thresholds
-from advisor.tape.store import TapeStore
 
 CODES = {question.code for question in questions()}
 
@@ -118,11 +117,9 @@ def test_defaults_are_told_and_wrong_answers_are_errors():
         checked({"goal": "format", "examples": -1})
 
 
-def test_the_planner_says_what_fits(kept_tapes):
+def test_the_planner_says_what_fits(estimator):
     """8B on a T4: QLoRA alone, and the budget's rule of thumb is not asked."""
-    store = TapeStore(cache_folder=kept_tapes)
-    found = fits(find_model("8B")[0], find_gpu("t4")[0], Estimator(store), 2048)
-    store.close()
+    found = fits(find_model("8B")[0], find_gpu("t4")[0], estimator, 2048)
     chosen = decide(
         checked({"goal": "behaviour", "examples": 2000, "budget": "cluster"})[0] | as_answers(found)
     )
@@ -135,17 +132,15 @@ def test_the_planner_says_what_fits(kept_tapes):
     assert "the planner finds no shape" in dict(chosen.rejected)["lora"]
 
 
-def said(*words, **kwargs):
-    """Exit code and output of `advisor method`."""
-    command = [sys.executable, "-m", "advisor.cli", "method", *words]
-    environment = {**os.environ, "COLUMNS": "110", "NO_COLOR": "1"}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **kwargs)
+def said(*words):
+    """Exit code and output of `advisor method`, with nobody at a terminal."""
+    run = advisor("method", *words)
     return run.returncode, run.stdout, run.stderr
 
 
 def test_without_a_terminal_nothing_is_asked():
     """A pipe gets an error that names the question."""
-    code, out, err = said(stdin=subprocess.DEVNULL, timeout=60)
+    code, out, err = said()
 
     assert (2, "") == (code, out)
     assert "--goal is missing" in err

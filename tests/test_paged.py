@@ -6,25 +6,16 @@ from simulate_parts import facts, traced
 from advisor.catalog.assumed import assumed_for
 from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model, model_from_config
-from advisor.estimate import Estimator
 from advisor.estimate_rows import read_question
 from advisor.profiles.folders import profiles_folder
 from advisor.profiles.record import Outcome
 from advisor.profiles.store import read_rows
 from advisor.records import ByteInterval, Method, TrainConfig
 from advisor.residuals.ranges import with_managed
-from advisor.tape.store import TapeStore
 from advisor.units import GIB
 
 H100 = find_gpu("h100-80gb-sxm")[0]
 FULL = TrainConfig(method=Method.FULL, optimizer="paged_adamw_8bit")
-
-
-@pytest.fixture(scope="module")
-def estimator(kept_tapes):
-    store = TapeStore(cache_folder=kept_tapes)
-    yield Estimator(store)
-    store.close()
 
 
 def test_managed_states_are_those_of_large_weights_in_every_layer():

@@ -166,11 +166,9 @@ def test_nothing_fits_is_an_answer_with_a_way_out(estimator):
 
 def test_a_sequence_beyond_the_positions_is_said(estimator):
     """It may fit and still be more than the model knows."""
-    model, _ = find_model("1B")
-    short = replace(model, config={**model.config, "max_position_embeddings": 1024})
-    made = make_plan(short, find_gpu("h200")[0], PlanOptions(), Estimator(TapeStore()), clock=CLOCK)
+    made = plan(estimator, "h200", "0.5B", PlanOptions(sequence_length=65_536))
 
-    assert any("1,024 positions" in line for line in made.assumptions)
+    assert any("32,768 positions" in line for line in made.assumptions)
 
 
 def test_what_excludes_itself_is_said(estimator):

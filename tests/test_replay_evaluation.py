@@ -6,7 +6,6 @@ import pytest
 from simulate_parts import facts, traced
 
 from advisor.catalog.models import model_from_config
-from advisor.estimate import Estimator
 from advisor.phases import peak_words
 from advisor.records import Checkpointing, Loop, Loss, TrainConfig
 from advisor.replay.allocated import least_peak_bytes
@@ -14,7 +13,7 @@ from advisor.replay.brief import brief
 from advisor.replay.evaluation import with_evaluation
 from advisor.replay.memory import LATER_STEPS, minimum_reserved_bytes, program, replay
 from advisor.replay.shape import Shape
-from advisor.tape.store import TapeStore, all_wanted
+from advisor.tape.store import all_wanted
 
 _MODEL = facts(num_hidden_layers=6)
 # Whole logits, and layers that are computed twice: then a larger batch is all that an evaluation needs to take more.
@@ -103,14 +102,11 @@ def test_the_bare_loop_evaluates_nothing():
 
 
 @pytest.mark.parametrize(("batch", "tapes"), [(None, 1), (2, 1), (16, 1), (1, 2)])
-def test_an_estimate_counts_what_the_config_evaluates(kept_tapes, batch, tapes):
+def test_an_estimate_counts_what_the_config_evaluates(estimator, batch, tapes):
     """Batches of another kind, such as one sequence alone, have a tape of their own."""
     model = model_from_config(_MODEL, "small")[0]
     config = replace(_CONFIG, evaluates=True, evaluation_batch=batch)
-    store = TapeStore(cache_folder=kept_tapes)
-    estimator = Estimator(store)
     estimate, trained = (estimator.estimate(model, each, None) for each in (config, _CONFIG))
-    store.close()
 
     assert len(all_wanted(model, config, None)) == tapes
     assert dict(trained.phases)["save"] == dict(estimate.phases)["save"]

@@ -56,8 +56,10 @@ def explain_command(  # noqa: PLR0913 - what to show, and how
     question = _question(what)
     with open_estimator() as estimator:
         stretches = STRETCHES if html is not None else max(24, out.width - _BESIDE_COURSE)
-        first = _explained(question, estimator, stretches)
-        second = None if compare is None else _explained(_question(compare), estimator, stretches)
+        levers_too = compare is None or as_json  # a comparison shows none, and each may want a trace
+        first = _explained(question, estimator, stretches, levers_too=levers_too)
+        other = None if compare is None else _question(compare)
+        second = None if other is None else _explained(other, estimator, stretches, levers_too=levers_too)
     if lines:
         first = _by_line(first, question)
     if html is not None:
@@ -74,10 +76,17 @@ def explain_command(  # noqa: PLR0913 - what to show, and how
         out.print(_difference(first, second))
 
 
-def _explained(question: Question, estimator: Estimator, stretches: int) -> Explanation:
+def _explained(question: Question, estimator: Estimator, stretches: int, *, levers_too: bool) -> Explanation:
     for note in question.assumptions:
         err.print(f"note: {note}", markup=False)
-    return explain(question.model, question.config, question.gpu, estimator, stretches=stretches)
+    return explain(
+        question.model,
+        question.config,
+        question.gpu,
+        estimator,
+        stretches=stretches,
+        levers_too=levers_too,
+    )
 
 
 def _by_line(one: Explanation, question: Question) -> Explanation:

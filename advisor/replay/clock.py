@@ -111,19 +111,46 @@ def step_time(
     checkpointing: str = "none",
 ) -> StepTime:
     """One step of so many micro-batches; `sized` is what `work.at_shape` gives."""
-    int8 = any(kernel.kind == "matmul.int8" for kernel in sized[FORWARD])
-    hosts = host_seconds(sized, host, checkpointing)
-    seconds, host_busy, card_busy = host.step, host.step, 0.0
-    for phase, kernels in sized.items():
-        optimizes = phase == OPTIMIZER
-        times = 1 if optimizes else accumulation_steps
-        in_step = int8 and not optimizes
-        unseen = card.int8_unseen if in_step else 1.0
-        spent = PassTime(hosts[phase], unseen * card_seconds(kernels, card))
-        seconds += times * spent.together(host.overlap_int8 if in_step else host.overlap)
-        host_busy += times * spent.host_seconds
-        card_busy += times * spent.card_seconds
-    return StepTime(seconds, host_busy, card_busy)
+    return StepCost.of(sized, card).time(
+        host, accumulation_steps=accumulation_steps, checkpointing=checkpointing
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step's passes cost whatever the host: seconds of the card, and launches by kind."""
+
+    int8: bool
+    card_seconds: Mapping[str, float]
+    launches: "Mapping[str, _Launched]"
+
+    @classmethod
+    def of(cls, sized: Mapping[str, Sequence[Sized]], card: CardPace) -> "StepCost":
+        """Of the kernels of each pass, on the card."""
+        int8 = any(kernel.kind == "matmul.int8" for kernel in sized[FORWARD])
+        return cls(
+            int8,
+            {
+                phase: (card.int8_unseen if int8 and phase != OPTIMIZER else 1.0)
+                * card_seconds(kernels, card)
+                for phase, kernels in sized.items()
+            },
+            {phase: _launches(kernels) for phase, kernels in sized.items()},
+        )
+
+    def time(self, host: HostPace, *, accumulation_steps: int, checkpointing: str = "none") -> StepTime:
+        """One step of so many micro-batches with the host."""
+        hosts = host_seconds(self.launches, host, checkpointing)
+        seconds, host_busy, card_busy = host.step, host.step, 0.0
+        for phase, card_spent in self.card_seconds.items():
+            optimizes = phase == OPTIMIZER
+            times = 1 if optimizes else accumulation_steps
+            spent = PassTime(hosts[phase], card_spent)
+            waits = self.int8 and not optimizes
+            seconds += times * spent.together(host.overlap_int8 if waits else host.overlap)
+            host_busy += times * spent.host_seconds
+            card_busy += times * spent.card_seconds
+        return StepTime(seconds, host_busy, card_busy)
 
 
 def card_seconds(kernels: Sequence[Sized], card: CardPace) -> float:
@@ -161,11 +188,8 @@ def _moving(kind: str, moved_bytes: int, card: CardPace) -> float:
     return card.cached if cached else card.memory
 
 
-def host_seconds(
-    sized: Mapping[str, Sequence[Sized]], host: HostPace, checkpointing: str
-) -> dict[str, float]:
+def host_seconds(launches: "Mapping[str, _Launched]", host: HostPace, checkpointing: str) -> dict[str, float]:
     """What each pass keeps the host busy; checkpointing runs the forward pass again within the backward one."""
-    launches = {phase: _launches(kernels) for phase, kernels in sized.items()}
     forward = launches[FORWARD]
     again = _again(forward, launches[BACKWARD]) if checkpointing != "none" else _Launched()
     rest = launches[BACKWARD] - again
