@@ -15,8 +15,9 @@ def test_a_probed_card_has_the_rates_of_its_probe() -> None:
     assert pace.probed
     assert 2.6e12 < pace.card.memory < 2.8e12  # nine tenths of copy.device, 1 GiB: 3.01 TB/s
     assert 5e10 < pace.card.host_bus < 5.5e10  # copy.host_to_device, pinned: 52 GB/s
-    operations, _ = pace.card.attention["attention.cudnn.forward.128"]
-    assert operations > pace.card.attention["attention.cudnn.backward.128"][0] > 3e14
+    forward, backward = (pace.card.attention[f"attention.cudnn.{way}.128"] for way in ("forward", "backward"))
+    assert 1 / forward.operation > 1 / backward.operation > 3e14
+    assert backward.seconds(343597383680, 335544320) == pytest.approx(9.24e-4, rel=0.02)  # 4 x 2,048, as probed
 
 
 def test_a_probe_of_the_user_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

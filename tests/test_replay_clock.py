@@ -9,7 +9,7 @@ from advisor.catalog.gpus import find_gpu
 from advisor.catalog.models import find_model
 from advisor.estimate import Estimator
 from advisor.records import Checkpointing, Loss, Precision, TrainConfig
-from advisor.replay.clock import CardPace, HostPace, kernel_seconds, step_time
+from advisor.replay.clock import AttentionPace, CardPace, HostPace, kernel_seconds, step_time
 from advisor.replay.work import BACKWARD, FORWARD, OPTIMIZER, Sized, at_shape, work
 from advisor.tape.events import Op
 from advisor.tape.record import Tape, unroll
@@ -21,6 +21,7 @@ CARD = CardPace(
     matmul_int8=200.0,
     memory=50.0,
     cached=100.0,
+    triton=30.0,
     cache_bytes=10,
     copy=40.0,
     copy_cached=80.0,
