@@ -7,6 +7,7 @@ from advisor.catalog.liger import liger_trains
 from advisor.errors import AdvisorError
 from advisor.estimate import Estimator
 from advisor.evidence import Evidence
+from advisor.fast_adapters import may_fuse_adapters, may_leave_inputs
 from advisor.phases import peak_words
 from advisor.records import (
     QUANTISED,
@@ -168,10 +169,10 @@ def _weight_changes(config: TrainConfig) -> Iterator[tuple[str, TrainConfig, str
                 "fewer weights learn",
             )
         casts = config.cast_adapter_inputs and config.adapter_dtype == "fp32"
-        if casts and config.may_leave_inputs:
+        if casts and may_leave_inputs(config):
             kept = replace(config, cast_adapter_inputs=False)
             yield "adapter inputs not cast", kept, "none: autocast casts them back anyway"
-        if config.may_fuse_adapters and not config.fused_adapters:
+        if may_fuse_adapters(config) and not config.fused_adapters:
             fused = replace(config, fused_adapters=True)
             yield "adapters fused into their layers", fused, "none known: one rounding where PEFT has three"
         if config.precision not in QUANTISED:

@@ -11,8 +11,7 @@ from importlib.resources import files
 from statistics import median
 from typing import Any
 
-from scipy.optimize import nnls
-
+from advisor.least_squares import fit_parts
 from advisor.profiles.folders import known_folders
 from advisor.profiles.probe import Probe, ProbedKernel, read_probes
 from advisor.records import GpuSpec
@@ -172,10 +171,7 @@ def _attention(probe: Probe) -> dict[str, AttentionPace]:
 
 def _fitted(kernels: list[ProbedKernel]) -> AttentionPace:
     """The parts, none below zero, that tell the probed seconds best."""
+    rows = [(1.0, kernel.flops * _TERA, kernel.bytes * _GIGA) for kernel in kernels]
     seconds = [kernel.median_seconds or 0.0 for kernel in kernels]
-    parts = [
-        [1 / taken, kernel.flops * _TERA / taken, kernel.bytes * _GIGA / taken]
-        for kernel, taken in zip(kernels, seconds, strict=True)
-    ]
-    launch, operation, byte = map(float, nnls(parts, [1.0] * len(parts))[0])
+    launch, operation, byte = fit_parts(rows, seconds)
     return AttentionPace(launch, operation * _TERA, byte * _GIGA)

@@ -131,31 +131,6 @@ class TrainConfig:
         return replace(self, micro_batch=self.evaluation_batch or self.micro_batch, evaluation_batch=None)
 
     @property
-    def may_leave_inputs(self) -> bool:
-        """Whether adapters may read what their layer reads: autocast casts back what PEFT would cast (decision 26).
-
-        Adapters of quantised layers cast nothing under autocast, so there is nothing to leave out.
-        """
-        adapts = self.method is Method.LORA and self.precision not in QUANTISED
-        return adapts and self.autocast is not Autocast.NONE
-
-    @property
-    def may_fuse_adapters(self) -> bool:
-        """Whether an adapter's products may be added into its layer's own result (decision 28).
-
-        DoRA divides by norms in between, dropout masks what the adapter reads, and 8-bit layers keep their own state.
-        """
-        plain = self.method is Method.LORA and self.lora_variant is not LoraVariant.DORA
-        return plain and not self.lora_dropout and self.precision is not Precision.INT8
-
-    @property
-    def with_fast_adapters(self) -> "TrainConfig":
-        """As plans and sweeps have it: adapters that cast nothing and are fused, where they may."""
-        return replace(
-            self, cast_adapter_inputs=not self.may_leave_inputs, fused_adapters=self.may_fuse_adapters
-        )
-
-    @property
     def recomputed(self) -> str:
         """The kind of checkpointing in words, and of how many layers where not of all."""
         some = self.checkpointing is not Checkpointing.NONE and self.checkpointed_layers is not None

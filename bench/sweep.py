@@ -15,6 +15,7 @@ from typing import Any
 
 from advisor.catalog.models import find_model
 from advisor.errors import AdvisorError, unknown_name
+from advisor.fast_adapters import with_fast_adapters
 from advisor.records import Method, Precision, TrainConfig, config_from_json
 from bench.request import Request
 
@@ -140,7 +141,7 @@ def _usual(row: dict[str, Any]) -> TrainConfig:
         row |= {"autocast": "fp16"}
     config = config_from_json(row)
     if config.method is Method.LORA:
-        config = config_from_json(config.with_fast_adapters.to_json() | row)
+        config = config_from_json(with_fast_adapters(config).to_json() | row)
     if config.method is Method.FULL and config.precision in (
         Precision.INT8,
         Precision.NF4,

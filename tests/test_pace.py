@@ -17,7 +17,9 @@ def test_a_probed_card_has_the_rates_of_its_probe() -> None:
     assert 5e10 < pace.card.host_bus < 5.5e10  # copy.host_to_device, pinned: 52 GB/s
     forward, backward = (pace.card.attention[f"attention.cudnn.{way}.128"] for way in ("forward", "backward"))
     assert 1 / forward.operation > 1 / backward.operation > 3e14
-    assert backward.seconds(343597383680, 335544320) == pytest.approx(9.24e-4, rel=0.02)  # 4 x 2,048, as probed
+    assert backward.seconds(343597383680, 335544320) == pytest.approx(
+        9.24e-4, rel=0.02
+    )  # 4 x 2,048, as probed
 
 
 def test_a_probe_of_the_user_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ SHIPPED = TrainConfig(
     loss=Loss.CHUNKED,
     micro_batch=8,
     accumulation_steps=2,
+    fused_adapters=True,
 )
 
 

@@ -6,6 +6,7 @@ Compared is each event with a trace of the very shape and card, in which Liger r
 from dataclasses import replace
 
 import pytest
+import torch
 from simulate_parts import H200, facts, first_difference, lived, traced
 
 from advisor.errors import AdvisorError
@@ -72,6 +73,14 @@ def test_every_architecture_in_the_table_is_exact(model_type):
     """With local attention where it has some."""
     model = facts(model_type, **_TWO, **_PATTERNS)
     _assert_exact(model, _FULL, [(1, 2000), (2, 1024)], A100, RTX_4090)
+
+
+def test_nothing_of_liger_is_left_behind():
+    """For some architectures it replaces torch's own cross-entropy: the next trace of the process must not have it."""
+    before = torch.nn.functional.cross_entropy
+    traced(facts("granite", **_TWO), replace(_FULL, micro_batch=2, sequence_length=512))
+
+    assert torch.nn.functional.cross_entropy is before
 
 
 @pytest.mark.parametrize(("vocab", "tiles"), [(200, {1}), (500, {2}), (700, {2, 3})])

@@ -11,6 +11,7 @@ from train_parts import one_thread
 
 from advisor.demo import MODEL_FOLDER
 from advisor.errors import AdvisorError
+from advisor.fast_adapters import may_fuse_adapters
 from advisor.records import Autocast, Checkpointing, LoraVariant, Method, Precision, TrainConfig
 from advisor.step.adapt import adapt
 from advisor.step.data import random_blocks
@@ -135,7 +136,7 @@ def test_only_plain_lora_can_be_fused():
         {"method": Method.FULL},
     ):
         config = replace(CONFIG, fused_adapters=True, **change)
-        assert not config.may_fuse_adapters
+        assert not may_fuse_adapters(config)
         model = load_model(Checkpoint(str(MODEL_FOLDER)), CONFIG, CPU, Unobserved())
         with pytest.raises(AdvisorError, match="can't be fused"):
             adapt(model, config)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from advisor.catalog.liger import liger_trains
 from advisor.catalog.traps import unsupported_precision
+from advisor.fast_adapters import with_fast_adapters
 from advisor.plan.dimensions import recomputing, variants
 from advisor.plan.goals import Goal
 from advisor.plan.room import DEFAULT_RISK
@@ -159,7 +160,7 @@ def _lane(method: Method, precision: Precision, gpu: GpuSpec, options: PlanOptio
         allocator=options.allocator or Allocator.DEFAULT,
         evaluates=options.evaluates,
     )
-    config = next(variants(plain.with_fast_adapters, replace(options, thorough=False)))
+    config = next(variants(with_fast_adapters(plain), replace(options, thorough=False)))
     return Lane(
         label=_label(method, precision, options),
         config=config,

@@ -47,7 +47,7 @@ def simulated_liger(card: Recorder, *, tiled: bool) -> Iterator[None]:
 def without_triton(device: str, launch: Launch) -> Iterator[None]:
     """While it lasts liger_kernel takes `device` for CUDA, and has `launch` told of each kernel with its arguments.
 
-    What Liger puts into transformers' own modules, which is there for the whole process, is undone at the end.
+    What Liger puts into transformers' own modules and torch's, which is there for the whole process, is undone at the end.
     """
     copy, models = _copy_for(device), _model_modules()
     theirs = _taken_out()
@@ -71,10 +71,11 @@ def _taken_out() -> dict[str, ModuleType]:
 
 
 def _model_modules() -> dict[ModuleType, dict[str, Any]]:
-    """What the module of each architecture holds."""
+    """What the module of each architecture holds, and that of torch's functions, into which Liger puts its cross-entropy."""
     found = [
         module for name, module in sys.modules.items() if name.startswith(_MODELS) and ".modeling_" in name
     ]
+    found.append(torch.nn.functional)
     return {module: dict(vars(module)) for module in found}
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from advisor.errors import AdvisorError
+from advisor.fast_adapters import may_fuse_adapters
 from advisor.records import QUANTISED, Autocast, Checkpointing, LoraVariant, Method, TrainConfig
 from advisor.step.dtypes import adapter_dtype
 from advisor.step.fused import fuse_adapters
@@ -28,7 +29,7 @@ def check_trainable(config: TrainConfig) -> None:
             why="a product of two dtypes is refused; only autocast casts the weights instead",
             fix="use autocast bf16 or fp16, or leave cast_adapter_inputs on",
         )
-    if config.fused_adapters and not config.may_fuse_adapters:
+    if config.fused_adapters and not may_fuse_adapters(config):
         raise AdvisorError(
             "These adapters can't be fused into their layers.",
             why="only plain LoRA without dropout, over 16- or 32-bit or NF4 weights, is products and a sum",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+from advisor.fast_adapters import may_leave_inputs
 from advisor.units import gib
 from bench.markdown import table
 from bench.request import label
@@ -92,7 +93,7 @@ def _speed_of(row: dict[str, Any]) -> float | None:
 
 def _casts_inputs(row: dict[str, Any]) -> bool:
     config = request_of(row).config
-    return config.cast_adapter_inputs and config.may_leave_inputs
+    return config.cast_adapter_inputs and may_leave_inputs(config)
 
 
 def _above_weights(row: dict[str, Any]) -> int | None:
