@@ -59,7 +59,7 @@ def main(  # noqa: PLR0913 - each is part of the question
     )  # what is measured is training alone
     try:
         if judge is not None:
-            _judge(judge, output, Estimator(store), effective_batch)
+            _judge(judge, output, Estimator(store))
             return
         card = find_gpu(gpu)[0]
         contests = [
@@ -124,9 +124,9 @@ def _tell(contest: Contest) -> None:
     )
 
 
-def _judge(folder: Path, output: Path | None, estimator: Estimator, effective_batch: int) -> None:
+def _judge(folder: Path, output: Path | None, estimator: Estimator) -> None:
     fields = fields_of(read_rows(folder))
-    verdicts = [(field, tuple(judged(field, estimator, effective_batch=effective_batch))) for field in fields]
+    verdicts = [(field, tuple(judged(field, estimator))) for field in fields]
     if output is None:
         typer.echo(markdown(verdicts), nl=False)
         return

@@ -97,7 +97,7 @@ def fields_of(rows: Iterable[Measurement]) -> list[Field]:
 
 
 def judged(
-    field: Field, estimator: Estimator, *, effective_batch: int, clock: Clock | None = None
+    field: Field, estimator: Estimator, *, effective_batch: int | None = None, clock: Clock | None = None
 ) -> Iterator[Verdict]:
     """The plan of each goal, planned anew, so that the verdict is of this version."""
     model, gpu = find_model(field.model)[0], find_gpu(field.card)[0]
@@ -105,7 +105,7 @@ def judged(
         options = PlanOptions(
             goal=goal,
             sequence_length=field.sequence_length,
-            effective_batch=effective_batch,
+            effective_batch=effective_batch or field.sequences_a_step,
             evaluates=False,  # rows are of training alone
         )
         search = search_under(model, gpu, field.cap_bytes, estimator, options, clock)
