@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.clock.fit import Fit, errors_elsewhere, fitted
 from bench.clock.timed import TimedRow
 
 _NEAR = 0.2
+_ALIKE = 0.1
 _LEAST_RANKED = 5  # rows of one model on one machine: fewer rank by luck
 
 
@@ -48,8 +50,12 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
 
 
 def _rank_table(of: str, ranks: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} |" for r in ranks]
-    return [f"| {of} | rows | rank correlation |", "|---|---|---|", *lines]
+    ordered = ("" if r["ordered"] is None else f"{r['ordered']:.0%}" for r in ranks)
+    lines = [
+        f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} | {share} |"
+        for r, share in zip(ranks, ordered, strict=True)
+    ]
+    return [f"| {of} | rows | rank correlation | ordered rightly |", "|---|---|---|---|", *lines]
 
 
 def _published(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
@@ -85,7 +91,8 @@ def markdown(made: dict[str, Any]) -> str:
         "",
         "## Order within a model",
         "",
-        "Spearman's rank correlation of tokens a second. All rows of a model on a kind of card, by the fit that saw none of them and",
+        "Spearman's rank correlation of tokens a second, and of pairs of rows that differ by more than a tenth, which is what one config differs",
+        "by from one measurement to the next where the host binds, the share that is ordered rightly. All rows of a model on a kind of card, by the fit that saw none of them and",
         "knows how fast each machine's host is:",
         "",
         *_rank_table("model and card", made["rank_correlation_of_models"]),
@@ -164,10 +171,25 @@ def _ranked(
         tokens = row.config.tokens_per_step
         groups[name(row)].append((tokens / row.seconds, tokens / foretold))
     return [
-        {"of": of, "rows": len(pairs), "correlation": float(spearmanr(pairs).statistic)}
+        {
+            "of": of,
+            "rows": len(pairs),
+            "correlation": float(spearmanr(pairs).statistic),
+            "ordered": _ordered(pairs),
+        }
         for of, pairs in sorted(groups.items())
         if len(pairs) >= _LEAST_RANKED
     ]
+
+
+def _ordered(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Of two rows whose measured speeds are not alike, how often the faster one is foretold to be."""
+    apart = [
+        (b[1] - a[1]) * (b[0] - a[0]) > 0
+        for a, b in combinations(pairs, 2)
+        if max(a[0], b[0]) > (1 + _ALIKE) * min(a[0], b[0])
+    ]
+    return float(np.mean(apart)) if apart else None
 
 
 def _label(row: TimedRow) -> str:
