@@ -22,6 +22,7 @@ def compared(
     figures,
     largest_block_bytes=1,
     needed_bytes=None,
+    outliers=False,
     **config,
 ):
     """One row that ran."""
@@ -36,6 +37,7 @@ def compared(
         repeats=repeats,
         largest_block_bytes=largest_block_bytes,
         needed_bytes=needed_bytes or {},
+        outliers=outliers,
     )
 
 

@@ -98,13 +98,14 @@ def test_a_wrong_verdict_breaks_a_claim():
 
 
 def test_a_row_that_is_off_breaks_the_claim():
-    """Half a percent of allocated is too much for bf16, and not for int8."""
+    """Half a percent of allocated is too much for bf16 and int8, and not where LLM.int8 met outlier columns."""
     off = {"allocated": figure(1000, 995, low=990, high=1010)}
-    bf16 = claims_kept(accuracy(compared(figures=off)))
-    int8 = claims_kept(accuracy(compared(figures=off, precision=Precision.INT8)))
-
-    assert any("0.500%" in kept.broken for kept in bf16)
-    assert [] == [kept.text for kept in int8 if kept.broken]
+    for precision in (Precision.BF16, Precision.INT8):
+        kept = claims_kept(accuracy(compared(figures=off, precision=precision)))
+        assert any("0.500%" in claim.broken for claim in kept)
+    met = claims_kept(accuracy(compared(figures=off, precision=Precision.INT8, outliers=True)))
+    assert [] == [claim.text for claim in met if claim.broken]
+    assert any("with outlier columns" in claim.text for claim in met)
 
 
 def broken(*rows):
@@ -160,9 +161,10 @@ def exceeding(count):
 def test_a_known_cause_is_told_and_an_unknown_one_said():
     """By the fields of the row, the figure, and whether it is under or over."""
     under, over = {"reserved": figure(100, 90)}, {"reserved": figure(100, 110)}
-    int8 = compared(figures=under, precision=Precision.INT8)
+    int8 = compared(figures=under, precision=Precision.INT8, outliers=True)
 
     assert "LLM.int8" in cause(int8, "reserved")
+    assert cause(replace(int8, outliers=False), "reserved") == UNKNOWN
     assert cause(replace(int8, figures=over), "reserved") == UNKNOWN
     assert cause(compared(figures=under), "reserved") == UNKNOWN
 
@@ -174,6 +176,7 @@ def test_the_document_is_read_back_as_it_was():
         phases={"load": figure(5, 5)},
         attention=Attention.EAGER,
         lora_targets=("q_proj",),
+        outliers=True,
     )
     made = accuracy(
         row,

@@ -12,7 +12,7 @@ from advisor.errors import AdvisorError
 from advisor.records import Precision, TrainConfig
 from advisor.step.load import load_model
 from advisor.step.observe import Unobserved
-from advisor.step.weights import Checkpoint
+from advisor.step.weights import Checkpoint, Shaped, random_weights
 
 BF16 = TrainConfig(precision=Precision.BF16)
 
@@ -57,3 +57,24 @@ def test_generation_settings_that_could_not_be_saved_are_replaced(folder, tmp_pa
     model.generation_config.pad_token_id = 1  # as the trainer does where the tokenizer says so
 
     model.save_pretrained(tmp_path / "saved")
+
+
+def test_random_weights_give_llm_int8_no_outliers():
+    """No layer reads a value of 6.0, where it would set columns apart: the bench's rows are of what is predicted."""
+    model_facts = {
+        "model_type": "llama",
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 3,
+    }
+    model_facts |= {"num_attention_heads": 16, "num_key_value_heads": 4, "vocab_size": 4096}
+    model = load_model(Shaped(model_facts, random_weights()), BF16, torch.device("cpu"), Unobserved())
+    read = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].abs().max().item()))
+    with torch.no_grad():
+        model(torch.arange(256).unsqueeze(0))
+
+    assert len(read) == 3 * 7 + 1
+    assert 0.01 < max(read) < 5.0

@@ -55,7 +55,8 @@ class Compared:
 
     def facts(self) -> dict[str, str]:
         """What rows are grouped and causes are matched by."""
-        return row_facts(self.source, self.card, self.model, self.config)
+        told = row_facts(self.source, self.card, self.model, self.config)
+        return told | {"outliers": str(self.outliers)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
