@@ -121,3 +121,21 @@ def test_the_last_tile_holds_the_rest():
     rest = Factor(0, -1, 0, 1, 1, 4096)
 
     assert [rest.at(1, n + 1) for n in (1, 4096, 4097, 8192, 8193)] == [1, 4096, 1, 4096, 1]
+
+
+@pytest.mark.parametrize("model_type", ["falcon_h1", "qwen3_next"])
+def test_convolutions_over_the_sequence_have_no_symbols(model_type):
+    """They are padded: read as factors of batch and length, their sizes would be wrong by half at another shape."""
+    sizes = {
+        "mamba_d_ssm": 256,
+        "mamba_n_heads": 8,
+        "mamba_d_head": 32,
+        "mamba_n_groups": 1,
+        "mamba_d_conv": 4,
+    }
+    sizes = sizes if model_type == "falcon_h1" else {"linear_conv_kernel_dim": 4}
+    model = facts(model_type, **sizes)
+    shapes = [TrainConfig(micro_batch=2, sequence_length=length) for length in (512, 1024)]
+
+    assert [regime_of(config, model).exact for config in shapes] == [(2, 512), (2, 1024)]
+    assert regime_of(shapes[0], facts()).exact == (0, 0)

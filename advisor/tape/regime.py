@@ -100,7 +100,7 @@ def regime_of(config: TrainConfig, facts: Mapping[str, Any] | None = None) -> Re
     split = _split(config, facts or {})
     cramped = chunked and tiles * TILE_TOKENS < window * (1 if single else _LEAST_BATCH) * 21 // 20
     untold = config.loss is Loss.LIGER and not liger
-    if fused or cramped or untold or length < _SHORT:
+    if fused or cramped or untold or length < _SHORT or _convolves(facts or {}):
         return Regime(single, exact=(batch, length), split=split)
     return Regime(single, tiles, window, split=split, liger_tiles=liger)
 
@@ -111,6 +111,12 @@ def liger_tiles(config: TrainConfig, facts: Mapping[str, Any]) -> int:
     if config.loss is not Loss.LIGER or facts.get("model_type") not in liger_model_types():
         return 0
     return -(-vocab // width) if type(vocab) is type(width) is int and vocab > 0 < width else 0
+
+
+def _convolves(facts: Mapping[str, Any]) -> bool:
+    """Whether the model has convolutions over the sequence, whose sizes no factor of batch and length tells."""
+    part = _families()["convolved"]["key_part"]
+    return any(part in name for name in facts)
 
 
 def _window(facts: Mapping[str, Any]) -> int:
@@ -138,15 +144,14 @@ def layers_are_alike(facts: Mapping[str, Any]) -> bool:
 
 def alike_model_types() -> tuple[str, ...]:
     """Architectures whose decoder layers are all of one kind."""
-    return _model_types("alike_layers")
+    return tuple(_families()["alike_layers"]["model_types"])
 
 
 def liger_model_types() -> tuple[str, ...]:
     """Architectures whose tapes with Liger's kernels have symbols for what Liger reckons itself."""
-    return _model_types("liger_symbols")
+    return tuple(_families()["liger_symbols"]["model_types"])
 
 
 @cache
-def _model_types(table: str) -> tuple[str, ...]:
-    text = files("advisor.tape").joinpath("families.toml").read_text(encoding="utf-8")
-    return tuple(tomllib.loads(text)[table]["model_types"])
+def _families() -> dict[str, Any]:
+    return tomllib.loads(files("advisor.tape").joinpath("families.toml").read_text(encoding="utf-8"))
