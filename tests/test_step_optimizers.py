@@ -1,11 +1,12 @@
 """Which of transformers' optimizers are answered for, and what each keeps on the card for a weight."""
 
 import pytest
+from bitsandbytes.optim import GlobalOptimManager
 from simulate_parts import facts, traced
 from transformers.training_args import OptimizerNames
 
 from advisor.errors import AdvisorError
-from advisor.records import TrainConfig
+from advisor.records import Method, TrainConfig
 from advisor.step.optimizers import check_optimizer
 from advisor.tape.events import Op
 
@@ -95,3 +96,20 @@ def _states_bytes(tape):
             del alive[event.a]
     states = [e for e in alive.values() if tape.labels[e.label].category == "optimizer state"]
     return sum(tape.sizes[event.b].at(1, 64, 0) for event in states)
+
+
+def test_weights_of_an_earlier_model_are_forgotten():
+    """bitsandbytes knows by its place which keeps 32-bit states: after a full fine-tune, the first adapter would, too."""
+    manager = GlobalOptimManager.get_instance()
+    model, config = facts(num_hidden_layers=1), _config("adamw_8bit")
+    manager.initialize()
+    alone = _states_bytes(traced(model, config, whole=True, exact=True))
+    traced(
+        model,
+        TrainConfig(method=Method.FULL, optimizer="adamw_8bit", sequence_length=64),
+        whole=True,
+        exact=True,
+    )
+
+    assert manager.index2config
+    assert _states_bytes(traced(model, config, whole=True, exact=True)) == alone

@@ -4,10 +4,20 @@ from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
+from bitsandbytes.optim import GlobalOptimManager
 from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
 from advisor.errors import AdvisorError, unknown_name
+
+
+def forget_earlier_weights() -> None:
+    """Have bitsandbytes forget which weights of earlier models in this process keep 32-bit states.
+
+    Its manager knows them by their place among the weights that learn, and keeps their modules alive: what has the same place
+    in a later model would get 32-bit states, too.
+    """
+    GlobalOptimManager.get_instance().initialize()
 
 
 def check_optimizer(name: str) -> None:

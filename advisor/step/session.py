@@ -17,6 +17,7 @@ from advisor.step.bare import run_bare_loop
 from advisor.step.liger import check_has_kernels, check_loss
 from advisor.step.load import load_model
 from advisor.step.observe import Observer, Phase
+from advisor.step.optimizers import forget_earlier_weights
 from advisor.step.trainer import RunOptions, make_trainer
 from advisor.step.weights import WeightSource
 
@@ -93,6 +94,7 @@ def build(  # noqa: PLR0913 - each is one ingredient of a run
     """
     check_trainable(config)
     check_loss(config.loss, device)
+    forget_earlier_weights()
     observer.mark(Phase.LOAD)
     model: Any = load_model(source, config, device, observer)
     check_has_kernels(model, config.loss)
