@@ -80,6 +80,7 @@ def test_the_seconds_of_a_step(benchmark: BenchmarkFixture) -> None:
         loss=Loss.CHUNKED,
         micro_batch=8,
         accumulation_steps=2,
+        fused_adapters=True,
     )
     estimator.step_seconds(MODEL, config, gpu)  # its tape is read once
 
