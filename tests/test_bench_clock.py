@@ -1,6 +1,7 @@
 """The fit of the clock's constants: it finds what rows were made with, and scores models that it has not seen."""
 
 from dataclasses import fields, replace
+from math import log, sqrt
 
 import pytest
 
@@ -10,6 +11,7 @@ from advisor.records import Interval, TrainConfig
 from advisor.replay.clock import HostPace, step_time
 from advisor.replay.work import BACKWARD, FORWARD, OPTIMIZER, Sized
 from bench.clock.fit import errors_elsewhere, fitted
+from bench.clock.repeats import rank_of_a_repeat, spread_of_one
 from bench.clock.report import document, markdown
 from bench.clock.timed import TimedRow
 
@@ -74,3 +76,16 @@ def test_the_report_says_how_far_off_and_how_often_in_range() -> None:
     assert made["scores"][0]["in_range"] == pytest.approx(17 / 18)
     assert all(each["correlation"] == pytest.approx(1.0) for each in made["rank_correlation"][1:])
     assert "| 18 | published rows, card known from its data sheet alone (" in markdown(made)
+
+
+def test_what_measuring_again_would_reach() -> None:
+    """Two measurements of one config tell how far one of them lies off, and so how well rows near each other are ordered."""
+    made = _rows(1.0, "usual", 1.0)
+    rows = [replace(row, config=replace(row.config, micro_batch=n)) for n, row in enumerate(made, 1)]
+    assert spread_of_one(rows) is None
+    again = [replace(row, seconds=row.seconds * 1.1) for row in rows]
+    assert spread_of_one([*rows, *again]) == pytest.approx(log(1.1) / sqrt(2))
+
+    apart, near = [1.0, 2.0, 4.0, 8.0, 16.0], [1.0, 1.01, 1.02, 1.03, 1.04]
+    assert rank_of_a_repeat(apart, 0.05) > 0.999
+    assert rank_of_a_repeat(near, 0.05) < 0.6

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from bench.clock.card import busy_error, scores
 from bench.clock.fit import Fit, errors_elsewhere, fitted
+from bench.clock.repeats import rank_of_a_repeat, spread_of_one
 from bench.clock.timed import TimedRow
 
 _NEAR = 0.2
@@ -32,6 +33,7 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
             *([_score("of these, rows that the card bounds", busy)] if busy else []),
             *_published(published),
         ],
+        "spread_of_one": spread_of_one(own),
         "rank_correlation_of_models": _ranks_of_models(unseen),
         "rank_correlation": _ranks(own),
         "kernels": [
@@ -50,12 +52,22 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
 
 
 def _rank_table(of: str, ranks: Sequence[dict[str, Any]]) -> list[str]:
-    ordered = ("" if r["ordered"] is None else f"{r['ordered']:.0%}" for r in ranks)
     lines = [
-        f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} | {share} |"
-        for r, share in zip(ranks, ordered, strict=True)
+        f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} | {_share(r['ordered'])} |"
+        + (f" {_number(r['repeat'])} |" if "repeat" in r else "")
+        for r in ranks
     ]
-    return [f"| {of} | rows | rank correlation | ordered rightly |", "|---|---|---|---|", *lines]
+    last = " a second measurement |" if any("repeat" in r for r in ranks) else ""
+    head = f"| {of} | rows | rank correlation | ordered rightly |{last}"
+    return [head, "|---" * (head.count("|") - 1) + "|", *lines]
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _published(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
@@ -93,7 +105,8 @@ def markdown(made: dict[str, Any]) -> str:
         "",
         "Spearman's rank correlation of tokens a second, and of pairs of rows that differ by more than a tenth, which is what one config differs",
         "by from one measurement to the next where the host binds, the share that is ordered rightly. All rows of a model on a kind of card, by the fit that saw none of them and",
-        "knows how fast each machine's host is:",
+        "knows how fast each machine's host is; *a second measurement*: the rank correlation that measuring the same configs again would reach, by how",
+        f"much measurements of one config of the model on one machine differ within the hour ({made['spread_of_one'] or 0:.1%}, all models together):",
         "",
         *_rank_table("model and card", made["rank_correlation_of_models"]),
         "",
@@ -159,8 +172,23 @@ def _ranks(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
 
 def _ranks_of_models(unseen: Sequence[tuple[TimedRow, float]]) -> list[dict[str, Any]]:
     """The same of each model on each kind of card, by a fit that saw no row of the model and knows each machine's host."""
-    foretold = [row.seconds * (1 + error) for row, error in unseen]
-    return _ranked([row for row, _ in unseen], foretold, lambda row: f"{row.model} · {row.gpu.slug}")
+    rows, foretold = [row for row, _ in unseen], [row.seconds * (1 + error) for row, error in unseen]
+    models: dict[str, list[TimedRow]] = defaultdict(list)
+    for row in rows:
+        models[_model_and_card(row)].append(row)
+    ranks = _ranked(rows, foretold, _model_and_card)
+    return [each | {"repeat": _of_a_repeat(models[each["of"]])} for each in ranks]
+
+
+def _model_and_card(row: TimedRow) -> str:
+    return f"{row.model} · {row.gpu.slug}"
+
+
+def _of_a_repeat(rows: Sequence[TimedRow]) -> float | None:
+    """What a second measurement of the model's own rows would reach."""
+    spread = spread_of_one(rows)
+    speeds = [row.config.tokens_per_step / row.seconds for row in rows]
+    return None if spread is None else rank_of_a_repeat(speeds, spread)
 
 
 def _ranked(
