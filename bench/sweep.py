@@ -139,9 +139,7 @@ def _usual(row: dict[str, Any]) -> TrainConfig:
     """What goes with a choice and need not be said: fp16 weights compute in fp16, adapters are as plans have them."""
     if row.get("precision") == "fp16" and "autocast" not in row:
         row |= {"autocast": "fp16"}
-    config = config_from_json(row)
-    if config.method is Method.LORA:
-        config = config_from_json(with_fast_adapters(config).to_json() | row)
+    config = config_from_json(with_fast_adapters(config_from_json(row)).to_json() | row)
     if config.method is Method.FULL and config.precision in (
         Precision.INT8,
         Precision.NF4,

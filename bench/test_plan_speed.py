@@ -11,14 +11,21 @@ from advisor.estimate import Estimator
 from advisor.plan.goals import Goal
 from advisor.plan.lanes import PlanOptions, lanes
 from advisor.plan.planner import find_best, make_plan, open_search
-from advisor.records import Checkpointing, Loss, Precision, TrainConfig
+from advisor.records import Checkpointing, Precision, TrainConfig
 from advisor.tape.store import TapeStore
 
 MODEL = find_model("8B")[0]
+CARD = find_gpu("h100-80gb-sxm")[0]
 
 
 def _cold() -> Estimator:
     return Estimator(TapeStore(may_trace=False))
+
+
+def _qlora(micro_batch: int) -> TrainConfig:
+    """A config of a plan, whose tape ships."""
+    options = PlanOptions(precision=Precision.NF4)
+    return lanes(CARD, options, MODEL)[0].with_shape(micro_batch, options, Checkpointing.NON_REENTRANT)
 
 
 @pytest.mark.parametrize("name", ["16GB", "rtx-4090", "h100-80gb-sxm"])
@@ -36,7 +43,7 @@ def test_a_plan_from_cold_tapes(benchmark: BenchmarkFixture, name: str) -> None:
 
 def test_a_thousand_shapes_are_weighed(benchmark: BenchmarkFixture) -> None:
     """Two bases, two checkpointings, every divisor of a large batch, nine lengths: thousands of candidates, with warm tapes."""
-    gpu, estimator = find_gpu("h100-80gb-sxm")[0], _cold()
+    gpu, estimator = CARD, _cold()
     lengths = range(1664, 2048 + 1, 48)  # of one class of shapes, whose tapes ship
     options = PlanOptions(effective_batch=27_720, goal=Goal.FASTEST)  # 96 divisors
 
@@ -71,19 +78,28 @@ def test_all_cards(benchmark: BenchmarkFixture) -> None:
     assert benchmark.pedantic(answer, rounds=1) > 10  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["peaks", "estimate"])
+def test_another_length(benchmark: BenchmarkFixture, *, whole: bool) -> None:
+    """From a tape at hand: what a plan asks for, or all of an estimate with the smallest cap, which takes some ten replays."""
+    config, estimator = _qlora(2), _cold()
+    lengths = iter(range(1664, 2048))
+
+    def answer() -> None:
+        asked = replace(config, sequence_length=next(lengths))
+        if whole:
+            estimator.estimate(MODEL, asked, CARD)
+        else:
+            estimator.needed_bytes(MODEL, asked, CARD, 0.01)
+
+    answer()  # the tape is read once
+    benchmark.pedantic(answer, rounds=5)  # type: ignore[no-untyped-call]
+
+
 def test_the_seconds_of_a_step(benchmark: BenchmarkFixture) -> None:
     """What the search asks of the clock for each config that it weighs."""
-    gpu, estimator = find_gpu("h100-80gb-sxm")[0], _cold()
-    config = TrainConfig(
-        precision=Precision.NF4,
-        checkpointing=Checkpointing.NON_REENTRANT,
-        loss=Loss.CHUNKED,
-        micro_batch=8,
-        accumulation_steps=2,
-        fused_adapters=True,
-    )
-    estimator.step_seconds(MODEL, config, gpu)  # its tape is read once
+    config, estimator = _qlora(8), _cold()
+    estimator.step_seconds(MODEL, config, CARD)  # its tape is read once
 
-    told = benchmark(estimator.step_seconds, MODEL, config, gpu)
+    told = benchmark(estimator.step_seconds, MODEL, config, CARD)
 
     assert told.low < told.value < told.high

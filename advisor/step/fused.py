@@ -40,9 +40,13 @@ def _adapter(layer: Any) -> str | None:
     if len(active) != 1 or layer.disable_adapters or layer.merged or active[0] in layer.lora_variant:
         return None
     drops = layer.training and not isinstance(layer.lora_dropout[active[0]], nn.Identity)
-    learns = any(p.requires_grad for p in layer.base_layer.parameters(recurse=False))
     biased = layer.lora_A[active[0]].bias is not None or layer.lora_B[active[0]].bias is not None
-    return None if drops or learns or biased else active[0]
+    return None if drops or biased or _learns(layer.base_layer) else active[0]
+
+
+def _learns(base: nn.Module) -> bool:
+    weight, bias = base.weight, base.bias
+    return bool(weight.requires_grad or (bias is not None and bias.requires_grad))
 
 
 def _of_one_dtype(layer: Any, name: str, x: torch.Tensor) -> bool:

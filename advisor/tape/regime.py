@@ -26,6 +26,12 @@ _NOT_IN_KEY = (
     "evaluates",
     "evaluation_batch",
 )
+_OF_ADAPTERS = (
+    "lora_",
+    "adapter_",
+    "cast_adapter_inputs",
+    "fused_adapters",
+)  # how fields begin that nothing but adapters read
 # Parts that must be traced of layers that are all alike: the first, one before the template, the template, the last.
 EDGE_PARTS = 4
 
@@ -35,8 +41,8 @@ class Regime:
     """One class of shapes.
 
     `single`: batch 1, where views replace copies. `tiles`: of the chunked loss or Liger's; from `TRACED_TILES` on they
-    repeat. `liger_tiles`: the most that Liger cuts the model's loss into; 0 where the loss is not Liger's. `window`: of local attention, where a sequence reaches it and so needs a mask; else 0. `exact`:
-    the one shape that the regime holds, where kernel choice depends on every token; else (0, 0). `split`: layers with
+    repeat. `liger_tiles`: the most that Liger cuts the model's loss into; 0 where the loss is not Liger's. `window`: of local
+    attention, where a sequence reaches it and so needs a mask; else 0. `exact`: the one shape that the regime holds, where kernel choice depends on every token; else (0, 0). `split`: layers with
     and without checkpointing, where only some have it, each at most as many as are traced; else (0, 0).
     """
 
@@ -63,15 +69,11 @@ class Regime:
         fields = {k: v for k, v in config.to_json().items() if k not in _NOT_IN_KEY}
         fields["accumulation_steps"] = min(config.accumulation_steps, 2)
         if config.method is not Method.LORA:
-            fields = {k: v for k, v in fields.items() if not k.startswith(("lora_", "adapter_"))}
+            fields = {k: v for k, v in fields.items() if not k.startswith(_OF_ADAPTERS)}
         if config.method is not Method.LAST_LAYERS:
             fields.pop("trainable_layers")
-        if config.method is not Method.LORA or config.precision in QUANTISED:
-            fields.pop(
-                "cast_adapter_inputs", None
-            )  # adapters of quantised layers cast nothing under autocast
-        if config.method is not Method.LORA:
-            fields.pop("fused_adapters", None)
+        if config.precision in QUANTISED:  # their adapters cast nothing under autocast
+            fields.pop("cast_adapter_inputs", None)
         if config.lora_variant is LoraVariant.RSLORA:
             fields.pop("lora_variant", None)  # it only scales by another number
         if self.split[0]:

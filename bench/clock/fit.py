@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from advisor.replay.clock import HostPace, StepTime, step_time
+from advisor.replay.clock import HostPace, StepCost, StepTime
 from bench.clock.card import fitted_rates, with_rates
 from bench.clock.timed import TimedRow
 
@@ -32,15 +32,21 @@ class Fit:
 
     def spent(self, row: TimedRow) -> StepTime:
         """What the row's step keeps card and host busy."""
+        return self.with_cost(row, _cost(row, self.rates))
+
+    def with_cost(self, row: TimedRow, cost: StepCost) -> StepTime:
+        """The same, where what the card spends is known."""
         machine = self.machines.get(row.environment, 1.0)
         host = HostPace(**{name: getattr(row.pace.host, name) * self.factors[name] for name in _NAMES})
-        return step_time(
-            row.sized,
-            with_rates(row.pace.card, self.rates),
+        return cost.time(
             host.times(machine),
             accumulation_steps=row.config.accumulation_steps,
             checkpointing=row.config.checkpointing.value,
         )
+
+
+def _cost(row: TimedRow, rates: dict[str, float]) -> StepCost:
+    return StepCost.of(row.sized, with_rates(row.pace.card, rates))
 
 
 def fitted(rows: Sequence[TimedRow]) -> Fit:
@@ -48,6 +54,7 @@ def fitted(rows: Sequence[TimedRow]) -> Fit:
     machines = sorted({r.environment for r in rows}, key=lambda m: -sum(r.environment == m for r in rows))
     keys = (*_NAMES, *machines[1:])
     rates = fitted_rates(rows)
+    costs = [_cost(row, rates) for row in rows]  # the host's constants do not touch them
 
     def fit_of(values: Any) -> Fit:
         named = dict(zip(keys, map(float, values), strict=True))
@@ -56,8 +63,10 @@ def fitted(rows: Sequence[TimedRow]) -> Fit:
 
     def errors(values: Any) -> Any:
         fit = fit_of(values)
+        foretold = [fit.with_cost(row, cost).seconds for row, cost in zip(rows, costs, strict=True)]
         return np.array(
-            [log(fit.foretell(row) / row.seconds) for row in rows] + [_PRIOR * log(v) for v in values]
+            [log(seconds / row.seconds) for row, seconds in zip(rows, foretold, strict=True)]
+            + [_PRIOR * log(v) for v in values]
         )
 
     found = least_squares(

@@ -1,21 +1,18 @@
 """The clock's score, as JSON and as Markdown."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from bench.clock.card import busy_error, scores
 from bench.clock.fit import Fit, errors_elsewhere, fitted
-from bench.clock.repeats import rank_of_a_repeat, spread_of_one
+from bench.clock.ranks import ranks_of_machines, ranks_of_models
+from bench.clock.repeats import spread_of_one
 from bench.clock.timed import TimedRow
+from bench.markdown import table
 
 _NEAR = 0.2
-_ALIKE = 0.1
-_LEAST_RANKED = 5  # rows of one model on one machine: fewer rank by luck
 
 
 def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str, Any]:
@@ -34,8 +31,8 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
             *_published(published),
         ],
         "spread_of_one": spread_of_one(own),
-        "rank_correlation_of_models": _ranks_of_models(unseen),
-        "rank_correlation": _ranks(own),
+        "rank_correlation_of_models": ranks_of_models(unseen),
+        "rank_correlation": ranks_of_machines(own),
         "kernels": [
             {"group": name, "rows": rows, "share": round(share, 4), "error": round(error, 4)}
             for name, rows, share, error in (scores(traced) if traced else ())
@@ -49,38 +46,6 @@ def document(own: Sequence[TimedRow], published: Sequence[TimedRow]) -> dict[str
             for row in sorted(own, key=lambda r: -abs(_error(r)))[:10]
         ],
     }
-
-
-def _rank_table(of: str, ranks: Sequence[dict[str, Any]]) -> list[str]:
-    lines = [
-        f"| {r['of']} | {r['rows']} | {r['correlation']:.3f} | {_share(r['ordered'])} |"
-        + (f" {_number(r['repeat'])} |" if "repeat" in r else "")
-        for r in ranks
-    ]
-    last = " a second measurement |" if any("repeat" in r for r in ranks) else ""
-    head = f"| {of} | rows | rank correlation | ordered rightly |{last}"
-    return [head, "|---" * (head.count("|") - 1) + "|", *lines]
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.0%}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _published(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
-    """A score for the cards whose shares are fitted to their rows, and one for those known from their data sheet alone."""
-    kinds = {
-        "published rows, card known from its data sheet alone": [r for r in rows if not r.pace.fitted],
-        "published rows of cards whose shares are fitted to them": [r for r in rows if r.pace.fitted],
-    }
-    return [
-        _score(f"{name} ({', '.join(sorted({r.gpu.name for r in some}))})", [_error(r) for r in some], some)
-        for name, some in kinds.items()
-        if some
-    ]
 
 
 def markdown(made: dict[str, Any]) -> str:
@@ -108,11 +73,11 @@ def markdown(made: dict[str, Any]) -> str:
         "knows how fast each machine's host is; *a second measurement*: the rank correlation that measuring the same configs again would reach, by how",
         f"much measurements of one config of the model on one machine differ within the hour ({made['spread_of_one'] or 0:.1%}, all models together):",
         "",
-        *_rank_table("model and card", made["rank_correlation_of_models"]),
+        _rank_table("model and card", made["rank_correlation_of_models"]),
         "",
         "Of each machine alone, constants as stored:",
         "",
-        *_rank_table("model and machine", made["rank_correlation"]),
+        _rank_table("model and machine", made["rank_correlation"]),
     ]
     lines += _kernels(made)
     lines += ["", "## Machines", "", "How long their hosts take beside the usual one:", ""]
@@ -120,6 +85,25 @@ def markdown(made: dict[str, Any]) -> str:
     lines += ["", "## Farthest off", "", "| row | error |", "|---|---|"]
     lines += [f"| {row['row']} | {row['error']:+.1%} |" for row in made["worst"]]
     return "\n".join(lines) + "\n"
+
+
+def _rank_table(of: str, ranks: Sequence[dict[str, Any]]) -> str:
+    repeats = ["a second measurement"] if any("repeat" in rank for rank in ranks) else []
+    lines = [
+        [
+            rank["of"],
+            str(rank["rows"]),
+            f"{rank['correlation']:.3f}",
+            _or_empty(rank["ordered"], ".0%"),
+            *(_or_empty(rank["repeat"], ".3f") for _ in repeats),
+        ]
+        for rank in ranks
+    ]
+    return table([of, "rows", "rank correlation", "ordered rightly", *repeats], lines)
+
+
+def _or_empty(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _kernels(made: dict[str, Any]) -> list[str]:
@@ -143,6 +127,19 @@ def _kernels(made: dict[str, Any]) -> list[str]:
     ]
 
 
+def _published(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
+    """A score for the cards whose shares are fitted to their rows, and one for those known from their data sheet alone."""
+    kinds = {
+        "published rows, card known from its data sheet alone": [r for r in rows if not r.pace.fitted],
+        "published rows of cards whose shares are fitted to them": [r for r in rows if r.pace.fitted],
+    }
+    return [
+        _score(f"{name} ({', '.join(sorted({r.gpu.name for r in some}))})", [_error(r) for r in some], some)
+        for name, some in kinds.items()
+        if some
+    ]
+
+
 def _error(row: TimedRow) -> float:
     return row.foretold.value / row.seconds - 1
 
@@ -163,61 +160,6 @@ def _score(group: str, errors: Sequence[float], rows: Sequence[TimedRow] = ()) -
         "near": float(np.mean(sizes <= _NEAR)),
         "in_range": float(np.mean(inside)) if inside else None,
     }
-
-
-def _ranks(rows: Sequence[TimedRow]) -> list[dict[str, Any]]:
-    """Spearman's rank correlation of tokens a second, of each model on each machine, constants as stored."""
-    return _ranked(rows, [row.foretold.value for row in rows], lambda row: f"{row.model} · {row.environment}")
-
-
-def _ranks_of_models(unseen: Sequence[tuple[TimedRow, float]]) -> list[dict[str, Any]]:
-    """The same of each model on each kind of card, by a fit that saw no row of the model and knows each machine's host."""
-    rows, foretold = [row for row, _ in unseen], [row.seconds * (1 + error) for row, error in unseen]
-    models: dict[str, list[TimedRow]] = defaultdict(list)
-    for row in rows:
-        models[_model_and_card(row)].append(row)
-    ranks = _ranked(rows, foretold, _model_and_card)
-    return [each | {"repeat": _of_a_repeat(models[each["of"]])} for each in ranks]
-
-
-def _model_and_card(row: TimedRow) -> str:
-    return f"{row.model} · {row.gpu.slug}"
-
-
-def _of_a_repeat(rows: Sequence[TimedRow]) -> float | None:
-    """What a second measurement of the model's own rows would reach."""
-    spread = spread_of_one(rows)
-    speeds = [row.config.tokens_per_step / row.seconds for row in rows]
-    return None if spread is None else rank_of_a_repeat(speeds, spread)
-
-
-def _ranked(
-    rows: Sequence[TimedRow], seconds: Sequence[float], name: Callable[[TimedRow], str]
-) -> list[dict[str, Any]]:
-    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for row, foretold in zip(rows, seconds, strict=True):
-        tokens = row.config.tokens_per_step
-        groups[name(row)].append((tokens / row.seconds, tokens / foretold))
-    return [
-        {
-            "of": of,
-            "rows": len(pairs),
-            "correlation": float(spearmanr(pairs).statistic),
-            "ordered": _ordered(pairs),
-        }
-        for of, pairs in sorted(groups.items())
-        if len(pairs) >= _LEAST_RANKED
-    ]
-
-
-def _ordered(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Of two rows whose measured speeds are not alike, how often the faster one is foretold to be."""
-    apart = [
-        (b[1] - a[1]) * (b[0] - a[0]) > 0
-        for a, b in combinations(pairs, 2)
-        if max(a[0], b[0]) > (1 + _ALIKE) * min(a[0], b[0])
-    ]
-    return float(np.mean(apart)) if apart else None
 
 
 def _label(row: TimedRow) -> str:
